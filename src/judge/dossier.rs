@@ -1,0 +1,158 @@
+//! The recorded inputs of one decision: what was asked for, and what came back.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::values::{Digest, PublicUrl, Timestamp};
+
+/// What a document is for. It decides the size limit and the media type, never who may be asked.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Purpose {
+    /// A client ID metadata document (CIMD section 4).
+    MetadataDocument,
+    /// A JWK Set named by an anchor's `jwks_uri` (RFC 7517 section 5).
+    Jwks,
+}
+
+impl Purpose {
+    /// Stable name, used in records and dossiers.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::MetadataDocument => "metadata_document",
+            Self::Jwks => "jwks",
+        }
+    }
+}
+
+/// Largest JWK Set in bytes. The largest federation sets seen have about 40 RSA keys, 20 kB.
+pub const JWKS_MAX_BYTES: usize = 65_536;
+
+/// A document that is wanted.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Locator {
+    /// Where it is.
+    pub url: PublicUrl,
+    /// What it is for.
+    pub purpose: Purpose,
+}
+
+/// A document that the judge lacks.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Want {
+    /// Which one.
+    pub locator: Locator,
+    /// `Some`: the exhibit at hand does not do, go and ask again, whatever a cache holds (an unknown `kid`).
+    pub checked_after: Option<Timestamp>,
+}
+
+/// Why there is no response.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Absence {
+    /// The address is special-use, or the name also resolves to one that is.
+    BlockedAddress,
+    /// More bytes than the purpose allows.
+    TooLarge,
+    /// The deadline passed before the last byte.
+    Timeout,
+    /// Name resolution, connection, TLS or protocol failed.
+    Unreachable,
+    /// We asked this origin too often or it failed too often lately; nothing was sent.
+    Throttled,
+    /// The body came compressed although only `identity` was accepted.
+    Encoded,
+}
+
+/// A response as it arrived: any status, the headers that matter, the bytes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Response {
+    /// HTTP status.
+    pub status: u16,
+    /// Lower-case names; only those of [`KEPT_HEADERS`].
+    pub headers: Vec<(String, String)>,
+    /// The body, at most the purpose's limit.
+    pub body: Arc<[u8]>,
+    /// Of the body.
+    pub digest: Digest,
+}
+
+/// The response headers that a decision can rest on; the others are not kept.
+pub const KEPT_HEADERS: [&str; 9] =
+    ["content-type", "content-encoding", "cache-control", "age", "expires", "date", "etag", "last-modified", "location"];
+
+impl Response {
+    /// A response with its digest. Headers that are not in [`KEPT_HEADERS`] are dropped.
+    #[must_use]
+    pub fn new(status: u16, headers: Vec<(String, String)>, body: Arc<[u8]>) -> Self {
+        let headers = headers.into_iter().filter(|(name, _)| KEPT_HEADERS.contains(&name.as_str())).collect();
+        Self { status, headers, digest: Digest::of(&body), body }
+    }
+
+    /// The first header of that lower-case name.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
+    }
+}
+
+/// What came of asking.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// A response.
+    Response(Response),
+    /// None, why, and one sentence for people (the registry row, the TLS error).
+    Absent(Absence, String),
+}
+
+/// One input of a decision. A failed fetch is an exhibit like any other.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Exhibit {
+    /// What came back.
+    pub outcome: Outcome,
+    /// When the outcome was obtained.
+    pub obtained_at: Timestamp,
+    /// When its origin was last asked for a newer one; equals `obtained_at` unless that was in vain.
+    pub checked_at: Timestamp,
+}
+
+/// The inputs of one decision, by locator.
+#[derive(Clone, Default, Debug)]
+pub struct Dossier(BTreeMap<Locator, Arc<Exhibit>>);
+
+impl Dossier {
+    /// Nothing yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds what came of asking, replacing an older answer.
+    pub fn insert(&mut self, locator: Locator, exhibit: Arc<Exhibit>) {
+        self.0.insert(locator, exhibit);
+    }
+
+    /// The exhibit for a locator.
+    #[must_use]
+    pub fn get(&self, locator: &Locator) -> Option<&Arc<Exhibit>> {
+        self.0.get(locator)
+    }
+
+    /// All exhibits, in the order of their URLs.
+    pub fn iter(&self) -> impl Iterator<Item = (&Locator, &Arc<Exhibit>)> {
+        self.0.iter()
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}

@@ -1,0 +1,2 @@
+//! The whole decision, pure.
+pub mod dossier;

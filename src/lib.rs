@@ -1,0 +1,4 @@
+//! Countersign: a stateless OAuth client verifier.
+
+pub mod judge;
+pub mod values;

@@ -1,0 +1,12 @@
+//! Words that every layer may use. Pure: a value here is valid once it exists.
+//!
+//! Nothing in this directory reads a clock, a file or the network (held by `tests/tidy.rs`).
+
+pub mod digest;
+pub mod freshness;
+pub mod time;
+pub mod url;
+
+pub use digest::Digest;
+pub use time::Timestamp;
+pub use url::{ClientIdUrl, PublicUrl};
