@@ -1,8 +1,10 @@
 //! The recorded inputs of one decision: what was asked for, and what came back.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use super::jose::KeySet;
+use super::jwk::JwkError;
 use crate::values::{Digest, PublicUrl, Timestamp};
 
 /// What a document is for. It decides the size limit and the media type, never who may be asked.
@@ -66,7 +68,7 @@ pub enum Absence {
 }
 
 /// A response as it arrived: any status, the headers that matter, the bytes.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Debug)]
 pub struct Response {
     /// HTTP status.
     pub status: u16,
@@ -76,7 +78,16 @@ pub struct Response {
     pub body: Arc<[u8]>,
     /// Of the body.
     pub digest: Digest,
+    // The body read as a JWK Set, once: the same bytes always give the same keys, and preparing verifiers is what costs.
+    keys: Arc<OnceLock<Result<Arc<KeySet>, JwkError>>>,
 }
+
+impl PartialEq for Response {
+    fn eq(&self, other: &Self) -> bool {
+        self.status == other.status && self.headers == other.headers && self.digest == other.digest
+    }
+}
+impl Eq for Response {}
 
 /// The response headers that a decision can rest on; the others are not kept.
 pub const KEPT_HEADERS: [&str; 9] =
@@ -87,7 +98,15 @@ impl Response {
     #[must_use]
     pub fn new(status: u16, headers: Vec<(String, String)>, body: Arc<[u8]>) -> Self {
         let headers = headers.into_iter().filter(|(name, _)| KEPT_HEADERS.contains(&name.as_str())).collect();
-        Self { status, headers, digest: Digest::of(&body), body }
+        Self { status, headers, digest: Digest::of(&body), body, keys: Arc::default() }
+    }
+
+    /// The body as a JWK Set. Read once, however often it is asked for.
+    ///
+    /// # Errors
+    /// Names the key and the rule.
+    pub fn keys(&self) -> Result<Arc<KeySet>, JwkError> {
+        self.keys.get_or_init(|| KeySet::parse(&self.body).map(Arc::new)).clone()
     }
 
     /// The first header of that lower-case name.

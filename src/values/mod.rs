@@ -2,11 +2,17 @@
 //!
 //! Nothing in this directory reads a clock, a file or the network (held by `tests/tidy.rs`).
 
+pub mod client;
+pub mod code;
 pub mod digest;
 pub mod freshness;
+pub mod json;
+pub mod special_use;
 pub mod time;
 pub mod url;
 
+pub use client::{ClientRef, Request};
+pub use code::Code;
 pub use digest::Digest;
 pub use time::Timestamp;
 pub use url::{ClientIdUrl, PublicUrl};

@@ -1,0 +1,280 @@
+//! A decision as data: the verdict, what the allow covers, how long it lives and what it rests on.
+
+use std::sync::Arc;
+
+use crate::values::{Code, Digest, Timestamp};
+
+use super::anchors::Anchor;
+use super::finding::{Finding, Refusal};
+use super::grant::Grant;
+use super::metadata::ClientMetadata;
+use super::policy::Permit;
+use super::revocation::{Standing, Target};
+
+/// How a client was resolved.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Method {
+    /// From its metadata document alone.
+    MetadataDocument,
+    /// From a software statement alone.
+    SoftwareStatement,
+    /// From both, and both hold.
+    DocumentAndStatement,
+}
+
+impl Method {
+    /// The name in answers.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::MetadataDocument => "metadata_document",
+            Self::SoftwareStatement => "software_statement",
+            Self::DocumentAndStatement => "metadata_document+software_statement",
+        }
+    }
+
+    /// The assurance that it gives (R2): who says so.
+    #[must_use]
+    pub const fn assurance(self) -> &'static str {
+        match self {
+            Self::MetadataDocument => "self_asserted",
+            Self::SoftwareStatement | Self::DocumentAndStatement => "vouched",
+        }
+    }
+}
+
+/// A client whose documents and signatures were verified: the unit of the cache. It is a function of the client reference, the
+/// dossier, the rules and the time of resolution, never of who asked for what.
+#[derive(Debug)]
+pub struct Resolved {
+    pub(super) id: Box<str>,
+    pub(super) method: Method,
+    pub(super) anchor: Arc<Anchor>,
+    /// The `web` anchor of the document, when a statement's anchor is the one that vouches.
+    pub(super) beside: Option<Arc<Anchor>>,
+    pub(super) class: Box<str>,
+    pub(super) owner: Option<Box<str>>,
+    pub(super) purpose: Option<Box<str>>,
+    pub(super) environment: Option<Box<str>>,
+    pub(super) metadata: ClientMetadata,
+    pub(super) metadata_json: Box<str>,
+    pub(super) tools: Option<Box<[Box<str>]>>,
+    pub(super) statement: Option<StatementFacts>,
+    /// Digests of what it rests on, in the order in which it was looked at. Findings point into it.
+    pub(super) path: Box<[Digest]>,
+    pub(super) findings: Box<[Finding]>,
+    pub(super) targets: Box<[Target]>,
+    pub(super) rules: Digest,
+    pub(super) resolved_at: Timestamp,
+    pub(super) valid_until: Timestamp,
+}
+
+/// What of a verified statement matters after resolution.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct StatementFacts {
+    pub(super) digest: Digest,
+    pub(super) signed_by: Digest,
+    pub(super) expires: Timestamp,
+    pub(super) names_status: bool,
+}
+
+impl Resolved {
+    /// The client identifier.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+    /// How it was resolved.
+    #[must_use]
+    pub const fn method(&self) -> Method {
+        self.method
+    }
+    /// The anchor that vouches.
+    #[must_use]
+    pub fn anchor(&self) -> &Anchor {
+        &self.anchor
+    }
+    /// The client class.
+    #[must_use]
+    pub fn class(&self) -> &str {
+        &self.class
+    }
+    /// Who answers for it.
+    #[must_use]
+    pub fn owner(&self) -> Option<&str> {
+        self.owner.as_deref()
+    }
+    /// What it is for.
+    #[must_use]
+    pub fn purpose(&self) -> Option<&str> {
+        self.purpose.as_deref()
+    }
+    /// Digest of the statement, if one vouches.
+    #[must_use]
+    pub fn statement_digest(&self) -> Option<&Digest> {
+        self.statement.as_ref().map(|statement| &statement.digest)
+    }
+    /// Thumbprint of the key that signed the statement.
+    #[must_use]
+    pub fn signed_by(&self) -> Option<&Digest> {
+        self.statement.as_ref().map(|statement| &statement.signed_by)
+    }
+    /// When it was resolved.
+    #[must_use]
+    pub const fn resolved_at(&self) -> Timestamp {
+        self.resolved_at
+    }
+    /// Until when it may be used again: the earliest end of anything it rests on.
+    #[must_use]
+    pub const fn valid_until(&self) -> Timestamp {
+        self.valid_until
+    }
+    /// The rules it was resolved under.
+    #[must_use]
+    pub const fn rules(&self) -> Digest {
+        self.rules
+    }
+}
+
+/// The verdict. Three outcomes, not two.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// Allowed, for what the grant says.
+    Allow(Box<Allowed>),
+    /// Denied.
+    Deny(Refusal),
+    /// Could not tell. Never lets anyone in; may be retried.
+    Unresolved(Refusal),
+}
+
+/// What an allow covers. It cannot be made without proof of the revocation check and of the policy's permit, and both are
+/// only made by those stages.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Allowed {
+    grant: Grant,
+    standing: Standing,
+    permit: Permit,
+    not_after: Timestamp,
+    revalidate_at: Timestamp,
+}
+
+impl Allowed {
+    pub(super) fn new(grant: Grant, standing: Standing, permit: Permit, client: &Resolved, at: Timestamp) -> Self {
+        let mut not_after = at.plus(client.anchor.vouches.max_lifetime).min(client.anchor.approval.until);
+        if let Some(beside) = &client.beside {
+            not_after = not_after.min(beside.approval.until);
+        }
+        if let Some(statement) = &client.statement {
+            not_after = not_after.min(statement.expires);
+        }
+        let revalidate_at = client.valid_until.max(at).min(not_after);
+        Self { grant, standing, permit, not_after, revalidate_at }
+    }
+
+    /// What it may do.
+    #[must_use]
+    pub const fn grant(&self) -> &Grant {
+        &self.grant
+    }
+    /// How revocation stands.
+    #[must_use]
+    pub const fn standing(&self) -> &Standing {
+        &self.standing
+    }
+    /// Which policies permit, and under which obligations.
+    #[must_use]
+    pub const fn permit(&self) -> &Permit {
+        &self.permit
+    }
+    /// The end of the grant.
+    #[must_use]
+    pub const fn not_after(&self) -> Timestamp {
+        self.not_after
+    }
+    /// When to ask again.
+    #[must_use]
+    pub const fn revalidate_at(&self) -> Timestamp {
+        self.revalidate_at
+    }
+}
+
+/// A decision.
+#[derive(Clone, Debug)]
+pub struct Decision {
+    pub(super) at: Timestamp,
+    pub(super) verdict: Verdict,
+    pub(super) client: Option<Arc<Resolved>>,
+    /// The identifier that the request named, for decisions that end before resolution.
+    pub(super) named_id: Option<Box<str>>,
+    pub(super) path: Box<[Digest]>,
+    pub(super) findings: Vec<Finding>,
+    pub(super) rules: Digest,
+    pub(super) kill_sequence: u64,
+}
+
+impl Decision {
+    /// The time that it was decided for.
+    #[must_use]
+    pub const fn at(&self) -> Timestamp {
+        self.at
+    }
+    /// The verdict.
+    #[must_use]
+    pub const fn verdict(&self) -> &Verdict {
+        &self.verdict
+    }
+    /// The client, if it could be resolved.
+    #[must_use]
+    pub const fn client(&self) -> Option<&Arc<Resolved>> {
+        self.client.as_ref()
+    }
+    /// The client identifier, resolved or as named.
+    #[must_use]
+    pub fn client_id(&self) -> Option<&str> {
+        self.client.as_ref().map(|client| &*client.id).or(self.named_id.as_deref())
+    }
+    /// Everything that was checked.
+    pub fn findings(&self) -> impl Iterator<Item = &Finding> {
+        self.client.iter().flat_map(|client| client.findings.iter()).chain(&self.findings)
+    }
+    /// What it rests on.
+    #[must_use]
+    pub fn path(&self) -> &[Digest] {
+        self.client.as_ref().map_or(&self.path, |client| &client.path)
+    }
+    /// The rules it was decided under.
+    #[must_use]
+    pub const fn rules(&self) -> Digest {
+        self.rules
+    }
+    /// The last kill order that was in force.
+    #[must_use]
+    pub const fn kill_sequence(&self) -> u64 {
+        self.kill_sequence
+    }
+    /// The first reason in stage order; `ok` for an allow.
+    #[must_use]
+    pub const fn code(&self) -> Code {
+        match &self.verdict {
+            Verdict::Allow(_) => Code::Ok,
+            Verdict::Deny(refusal) | Verdict::Unresolved(refusal) => refusal.code,
+        }
+    }
+    /// `allow`, `deny` or `unresolved`.
+    #[must_use]
+    pub const fn word(&self) -> &'static str {
+        match &self.verdict {
+            Verdict::Allow(_) => "allow",
+            Verdict::Deny(_) => "deny",
+            Verdict::Unresolved(_) => "unresolved",
+        }
+    }
+    /// The reason in one sentence; empty for an allow.
+    #[must_use]
+    pub fn detail(&self) -> &str {
+        match &self.verdict {
+            Verdict::Allow(_) => "",
+            Verdict::Deny(refusal) | Verdict::Unresolved(refusal) => &refusal.detail,
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! What an allow covers: request ∩ statement ∩ anchor (R6). No blanket grant: what is not asked for is not granted.
+
+use crate::values::Code;
+use crate::values::client::Asked;
+
+use super::anchors::Pattern;
+use super::decision::Resolved;
+use super::finding::{Check, Finding, Refusal};
+use super::profile::{Knob, Knobs};
+use super::redirect::PortRule;
+
+/// What an allow covers.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Grant {
+    scopes: Vec<String>,
+    tools: Vec<String>,
+    redirect_uri: Option<String>,
+}
+
+impl Grant {
+    /// Scopes, in the order in which they were asked for.
+    #[must_use]
+    pub fn scopes(&self) -> &[String] {
+        &self.scopes
+    }
+    /// Tools, in the order in which they were asked for.
+    #[must_use]
+    pub fn tools(&self) -> &[String] {
+        &self.tools
+    }
+    /// The redirect URI that was presented and matches.
+    #[must_use]
+    pub fn redirect_uri(&self) -> Option<&str> {
+        self.redirect_uri.as_deref()
+    }
+}
+
+/// Checks what was asked against what the client has registered and what its vouchers allow.
+///
+/// # Errors
+/// `redirect_uri.mismatch`, `grant.type`, `grant.scope`, `grant.tool`.
+pub fn check(asked: &Asked, client: &Resolved, knobs: &Knobs, findings: &mut Vec<Finding>) -> Result<Grant, Refusal> {
+    check_redirect(asked, client, knobs, findings)?;
+    check_grant_type(asked, client, findings)?;
+    let vouches = &client.anchor.vouches;
+    let scopes = Limits { asked: &asked.scopes, client: client.metadata.scope(), anchor: &vouches.scopes };
+    let scopes = scopes.intersect("scope", Code::GrantScope, Check::GrantScopes, findings)?;
+    let tools = Limits { asked: &asked.tools, client: client.tools.as_deref(), anchor: &vouches.tools };
+    let tools = tools.intersect("tool", Code::GrantTool, Check::GrantTools, findings)?;
+    Ok(Grant { scopes, tools, redirect_uri: asked.redirect_uri.clone() })
+}
+
+/// RFC 9700 section 4.1.3: the presented redirect URI is one of the registered, by simple string comparison.
+fn check_redirect(asked: &Asked, client: &Resolved, knobs: &Knobs, findings: &mut Vec<Finding>) -> Result<(), Refusal> {
+    let Some(presented) = asked.redirect_uri.as_deref() else { return Ok(()) };
+    let port = match (client.metadata.is_web_application(), knobs.loopback_port_if_registered) {
+        (true, _) => PortRule::Exact,
+        (false, Knob::Allow) => PortRule::Any,
+        (false, Knob::Deny) => PortRule::AnyIfNoneRegistered,
+    };
+    if client.metadata.redirect_uris().iter().any(|registered| registered.matches(presented, port)) {
+        findings.push(holds(Check::RedirectUriRegistered));
+        return Ok(());
+    }
+    let registered = client.metadata.redirect_uris().len();
+    let detail = format!("request.redirect_uri {presented:?} is none of the client's {registered} redirect URIs");
+    Err(Refusal::new(Code::RedirectUriMismatch, Check::RedirectUriRegistered, detail))
+}
+
+fn check_grant_type(asked: &Asked, client: &Resolved, findings: &mut Vec<Finding>) -> Result<(), Refusal> {
+    let (Some(asked), Some(registered)) = (asked.grant_type.as_deref(), client.metadata.grant_types()) else { return Ok(()) };
+    if registered.iter().any(|own| **own == *asked) {
+        findings.push(holds(Check::GrantType));
+        return Ok(());
+    }
+    let detail = format!("request.grant_type {asked:?} is not in the client's `grant_types`");
+    Err(Refusal::new(Code::GrantType, Check::GrantType, detail))
+}
+
+struct Limits<'a> {
+    asked: &'a [String],
+    client: Option<&'a [Box<str>]>,
+    anchor: &'a [Pattern],
+}
+
+impl Limits<'_> {
+    /// Everything asked that the client's documents and the anchor both allow. A smaller grant than asked is an allow with a
+    /// finding; none at all, although something was asked, is a denial.
+    fn intersect(&self, what: &str, code: Code, check: Check, findings: &mut Vec<Finding>) -> Result<Vec<String>, Refusal> {
+        let allowed = |entry: &str| {
+            self.client.is_none_or(|own| own.iter().any(|o| **o == *entry)) && self.anchor.iter().any(|p| p.matches(entry))
+        };
+        let (granted, withheld): (Vec<&String>, Vec<&String>) = self.asked.iter().partition(|entry| allowed(entry));
+        let Some(first) = withheld.first() else {
+            if !granted.is_empty() {
+                findings.push(holds(check));
+            }
+            return Ok(granted.into_iter().cloned().collect());
+        };
+        let who = if self.anchor.iter().any(|p| p.matches(first)) { "the client's own metadata" } else { "the trust anchor" };
+        let detail = format!("{what} {first:?} is not within what {who} allows");
+        if granted.is_empty() {
+            return Err(Refusal::new(code, check, detail));
+        }
+        let detail = Some(format!("withheld {} of {}: {detail}", withheld.len(), self.asked.len()).into());
+        findings.push(Finding { check, holds: false, rests_on: None, detail });
+        Ok(granted.into_iter().cloned().collect())
+    }
+}
+
+const fn holds(check: Check) -> Finding {
+    Finding { check, holds: true, rests_on: None, detail: None }
+}

@@ -1,0 +1,330 @@
+//! Software statements (RFC 7591 section 2.3), in the profile of CONTRACT section 6.
+//!
+//! The order is the security: the issuer's anchor is chosen by an unverified `iss`, everything that can refuse without a fetch
+//! refuses first, keys are fetched from where the *anchor* says, and nothing of the payload is used before the signature holds.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::values::json::{Json, Object};
+use crate::values::time::LEEWAY;
+use crate::values::url::PublicUrl;
+use crate::values::{Code, Timestamp};
+
+use super::anchors::{Anchor, AnchorKind, KeySource};
+use super::case::Case;
+use super::decision::{Method, Resolved, StatementFacts};
+use super::dossier::{Locator, Purpose, Want};
+use super::finding::{Check, Refusal, Stop};
+use super::jose::{KeySet, UnverifiedJws, VerifiedJws};
+use super::metadata::{self, ClientMetadata, Role};
+use super::revocation::{Target, TargetKind};
+use super::{Parts, build};
+
+/// How soon an issuer is asked again for a `kid` that its set lacked. Keys must be published before they sign; once a minute
+/// is for those who forgot, and bounds what a stream of made-up `kid`s can cause.
+const JWKS_RECHECK: Duration = Duration::from_secs(60);
+
+/// A statement whose signature, claims and lifetime hold under an anchor in force.
+pub(super) struct VerifiedStatement {
+    pub(super) anchor: Arc<Anchor>,
+    /// The metadata claims, without those that are about the statement itself.
+    pub(super) members: Object,
+    subject: String,
+    claims: Claims,
+    facts: StatementFacts,
+}
+
+/// The claims that are not client metadata.
+struct Claims {
+    class: Option<String>,
+    owner: Option<String>,
+    purpose: Option<String>,
+    environment: Option<String>,
+    tools: Option<Box<[Box<str>]>>,
+}
+
+/// Resolves a client from a statement that speaks for itself.
+pub(super) fn resolve(case: &mut Case<'_>, jws: &str, id: Option<&str>) -> Result<Resolved, Stop> {
+    let statement = verify(case, jws, id)?;
+    let inspection = metadata::inspect(&statement.members, Role::Statement, &case.rules.strictness());
+    case.adopt(inspection.results)?;
+    let Some(metadata) = inspection.metadata else {
+        return Err(Refusal::new(Code::MetadataInvalid, Check::MetadataTypes, "the metadata is not valid").into());
+    };
+    let (subject, members) = (statement.subject.clone(), statement.members.clone());
+    let mut parts = statement.into_parts(&subject, Method::SoftwareStatement, metadata, members);
+    parts.targets.push(Target::new(TargetKind::Client, &subject));
+    if let Ok(url) = PublicUrl::parse(&subject) {
+        parts.targets.push(Target::new(TargetKind::Host, &url.host_text().to_ascii_lowercase()));
+    }
+    Ok(build(case, parts))
+}
+
+/// Verifies a statement. `about` is the identifier that it must be about.
+pub(super) fn verify(case: &mut Case<'_>, jws: &str, about: Option<&str>) -> Result<VerifiedStatement, Stop> {
+    let token = UnverifiedJws::parse(jws)?;
+    let digest = *token.digest();
+    case.rest_on(digest);
+    case.holds(Check::JoseForm);
+    case.holds(Check::JoseNoCritical);
+    let anchor = trusted_issuer(case, &token)?;
+    let mut named = vec![Target::new(TargetKind::Statement, &digest.to_string())];
+    named.extend(about.map(|id| Target::new(TargetKind::Client, id)));
+    case.gate(&anchor, &named)?;
+    let verified = check_signature(case, token, &anchor)?;
+    check_type(case, &verified)?;
+    let (subject, expires) = check_claims(case, &verified, &anchor, about)?;
+    let claims = Claims::parse(verified.claims())?;
+    check_extensions(case, verified.claims(), &anchor)?;
+    check_class(case, &claims, &anchor)?;
+    case.valid_until = case.valid_until.min(expires);
+    let facts =
+        StatementFacts { digest, signed_by: *verified.signed_by(), expires, names_status: verified.claims().has("status") };
+    Ok(VerifiedStatement { anchor, members: metadata::known_members(verified.claims()), subject, claims, facts })
+}
+
+impl VerifiedStatement {
+    pub(super) fn into_parts<'b>(self, id: &'b str, method: Method, metadata: ClientMetadata, members: Object) -> Parts<'b> {
+        let first = self.anchor.vouches.classes.first().cloned();
+        let class = self.anchor.attributes.class.clone().or(self.claims.class).or(first).unwrap_or_default();
+        let targets = vec![
+            Target::new(TargetKind::Statement, &self.facts.digest.to_string()),
+            Target::new(TargetKind::Key, &self.facts.signed_by.base64url()),
+            Target::new(TargetKind::Issuer, self.anchor.issuer().unwrap_or_default()),
+        ];
+        Parts {
+            id,
+            method,
+            class,
+            owner: self.claims.owner,
+            purpose: self.claims.purpose,
+            environment: self.claims.environment,
+            tools: self.claims.tools,
+            metadata,
+            members,
+            statement: Some(self.facts),
+            beside: None,
+            targets,
+            anchor: self.anchor,
+        }
+    }
+}
+
+/// RFC 7591 section 2.3: whom to trust as `iss` is out of the specification's scope; here it is the anchors.
+fn trusted_issuer(case: &mut Case<'_>, token: &UnverifiedJws<'_>) -> Result<Arc<Anchor>, Refusal> {
+    let missing = || Refusal::new(Code::StatementMalformed, Check::StatementClaims, "`iss` is missing or not a string");
+    let issuer = token.claimed_issuer().ok_or_else(missing)?;
+    match case.in_force(case.rules.issuer_anchors(issuer))? {
+        Some(anchor) => {
+            case.note(Check::StatementIssuer, true, format!("anchor {} vouches for the issuer", anchor.id));
+            Ok(anchor)
+        }
+        None => {
+            let shown: String = issuer.chars().take(200).collect();
+            let detail = format!("no `statement-issuer` anchor vouches for `iss` {shown:?}");
+            Err(Refusal::new(Code::StatementUntrustedIssuer, Check::StatementIssuer, detail))
+        }
+    }
+}
+
+fn check_signature(case: &mut Case<'_>, token: UnverifiedJws<'_>, anchor: &Anchor) -> Result<VerifiedJws, Stop> {
+    let AnchorKind::StatementIssuer { keys, algorithms, .. } = &anchor.kind else {
+        return Err(Refusal::new(Code::StatementUntrustedIssuer, Check::StatementIssuer, "not an issuer's anchor").into());
+    };
+    token.check_algorithm(algorithms)?;
+    let held = match keys {
+        KeySource::Held(set) => Arc::clone(set),
+        KeySource::Published(url) => published_keys(case, url, token.claimed_kid())?,
+    };
+    let key = held.find(token.claimed_kid()).ok_or_else(|| unknown_kid(token.claimed_kid()))?;
+    case.kills.check([Target::new(TargetKind::Key, &key.thumbprint().base64url())])?;
+    let verified = token.verify(key, algorithms)?;
+    case.holds(Check::JoseAlgorithm);
+    case.note(Check::JoseKey, true, format!("key {}", verified.signed_by().base64url()));
+    case.holds(Check::JoseSignature);
+    Ok(verified)
+}
+
+/// The issuer's published keys. A `kid` that they lack is worth one more look, at most once in [`JWKS_RECHECK`].
+fn published_keys(case: &mut Case<'_>, url: &PublicUrl, kid: Option<&str>) -> Result<Arc<KeySet>, Stop> {
+    let (exhibit, response) = case.jwks(url)?;
+    let keys = response
+        .keys()
+        .map_err(|error| Refusal::transient(Code::JoseKey, Check::JoseKey, format!("the issuer's JWK Set: {error}")))?;
+    if keys.find(kid).is_none() && case.at >= exhibit.checked_at.plus(JWKS_RECHECK) {
+        let locator = Locator { url: url.clone(), purpose: Purpose::Jwks };
+        return Err(Stop::Need(vec![Want { locator, checked_after: Some(exhibit.checked_at) }]));
+    }
+    Ok(keys)
+}
+
+fn unknown_kid(kid: Option<&str>) -> Refusal {
+    let detail = match kid {
+        Some(kid) => format!("no key of the issuer has `kid` {:?}", kid.chars().take(200).collect::<String>()),
+        None => "the header has no `kid` and the issuer has several keys".to_owned(),
+    };
+    Refusal::new(Code::JoseKid, Check::JoseKey, detail)
+}
+
+/// RFC 8725 section 3.11: the type keeps a token of another kind, signed with the same key, from being taken for a statement.
+fn check_type(case: &mut Case<'_>, token: &VerifiedJws) -> Result<(), Refusal> {
+    let typ = token.typ().unwrap_or_default().to_ascii_lowercase();
+    match typ.strip_prefix("application/").unwrap_or(&typ) {
+        "software-statement+jwt" => case.holds(Check::JoseType),
+        "jwt" => case.note(Check::JoseType, true, "`typ` is plain `JWT`; `software-statement+jwt` says more"),
+        other => {
+            let detail = format!("`typ` is {other:?}, not `software-statement+jwt`");
+            return Err(Refusal::new(Code::JoseTyp, Check::JoseType, detail));
+        }
+    }
+    Ok(())
+}
+
+/// The registered claims. Returns the subject and the end.
+fn check_claims(
+    case: &mut Case<'_>,
+    token: &VerifiedJws,
+    anchor: &Anchor,
+    about: Option<&str>,
+) -> Result<(String, Timestamp), Refusal> {
+    let claims = token.claims();
+    let malformed = |detail: String| Refusal::new(Code::StatementMalformed, Check::StatementClaims, detail);
+    let subject = text(claims, "sub")?.ok_or_else(|| malformed("`sub` is missing".into()))?;
+    if text(claims, "client_id")?.is_some_and(|id| id != subject) {
+        return Err(Refusal::new(Code::StatementClientMismatch, Check::StatementClient, "`client_id` is not `sub`"));
+    }
+    let jti = text(claims, "jti")?.ok_or_else(|| malformed("`jti` is missing".into()))?;
+    if subject.is_empty() || jti.is_empty() {
+        return Err(malformed("`sub` or `jti` is empty".into()));
+    }
+    let issued = moment(claims, "iat")?.ok_or_else(|| malformed("`iat` is missing".into()))?;
+    let expires = moment(claims, "exp")?.ok_or_else(|| malformed("`exp` is missing".into()))?;
+    let not_before = moment(claims, "nbf")?.unwrap_or(issued);
+    if expires <= issued {
+        return Err(malformed("`exp` is not after `iat`".into()));
+    }
+    case.holds(Check::StatementClaims);
+    if case.at >= expires {
+        return Err(Refusal::new(Code::StatementExpired, Check::StatementTime, format!("it expired at {expires}")));
+    }
+    let begins = issued.max(not_before);
+    if begins > case.at.plus(LEEWAY) {
+        return Err(Refusal::new(Code::StatementNotYetValid, Check::StatementTime, format!("it is valid from {begins}")));
+    }
+    case.holds(Check::StatementTime);
+    if expires.since(issued) > anchor.vouches.max_lifetime {
+        let (has, may) = (expires.since(issued).as_secs(), anchor.vouches.max_lifetime.as_secs());
+        let detail = format!("it lives {has} s, anchor {} allows {may} s", anchor.id);
+        return Err(Refusal::new(Code::StatementTooLongLived, Check::StatementLifetime, detail));
+    }
+    case.holds(Check::StatementLifetime);
+    check_audience(case, claims)?;
+    check_subject(case, subject, anchor, about)?;
+    Ok((subject.to_owned(), expires))
+}
+
+/// RFC 7519 section 4.1.3: a token with an audience is for its audience alone.
+fn check_audience(case: &mut Case<'_>, claims: &Object) -> Result<(), Refusal> {
+    let own = &case.rules.source().issuer;
+    let meant = match claims.get("aud") {
+        None => return Ok(()),
+        Some(Json::String(audience)) => audience == own,
+        Some(Json::Array(audiences)) => audiences.iter().any(|audience| audience.as_str() == Some(own)),
+        Some(_) => false,
+    };
+    if !meant {
+        let detail = format!("`aud` does not contain {own:?}");
+        return Err(Refusal::new(Code::StatementAudience, Check::StatementAudience, detail));
+    }
+    case.holds(Check::StatementAudience);
+    Ok(())
+}
+
+/// R5: whoever vouches may not act. And a statement speaks for its subject alone.
+fn check_subject(case: &mut Case<'_>, subject: &str, anchor: &Anchor, about: Option<&str>) -> Result<(), Refusal> {
+    let issuer = anchor.issuer().unwrap_or_default();
+    if subject.trim_end_matches('/') == issuer.trim_end_matches('/') {
+        let detail = "`sub` is the issuer itself";
+        return Err(Refusal::new(Code::StatementSelfVouched, Check::StatementNotSelfVouched, detail));
+    }
+    case.holds(Check::StatementNotSelfVouched);
+    if about.is_some_and(|id| id != subject) {
+        let detail = "`sub` is not the client that the request names";
+        return Err(Refusal::new(Code::StatementClientMismatch, Check::StatementClient, detail));
+    }
+    case.holds(Check::StatementClient);
+    Ok(())
+}
+
+/// Claims that change what the statement means must be understood or refused, never ignored.
+fn check_extensions(case: &mut Case<'_>, claims: &Object, anchor: &Anchor) -> Result<(), Refusal> {
+    if claims.has("parent") {
+        let detail = "`parent`: delegated statements are not verified by this version";
+        return Err(Refusal::new(Code::StatementUnsupported, Check::StatementClaims, detail));
+    }
+    if anchor.revocation.require_status && !claims.has("status") {
+        let detail = format!("anchor {} requires a `status` reference", anchor.id);
+        return Err(Refusal::new(Code::StatementMalformed, Check::StatementStatus, detail));
+    }
+    if claims.has("status") {
+        case.note(Check::StatementStatus, true, "the statement names a status list");
+    }
+    Ok(())
+}
+
+fn check_class(case: &mut Case<'_>, claims: &Claims, anchor: &Anchor) -> Result<(), Refusal> {
+    if let Some(class) = claims.class.as_ref().filter(|class| !anchor.vouches.classes.contains(class)) {
+        let detail = format!("`client_class` {class:?} is not among the classes that anchor {} vouches for", anchor.id);
+        return Err(Refusal::new(Code::AnchorClass, Check::AnchorClass, detail));
+    }
+    case.holds(Check::AnchorClass);
+    Ok(())
+}
+
+impl Claims {
+    fn parse(claims: &Object) -> Result<Self, Refusal> {
+        let owned = |name: &str| text(claims, name).map(|value| value.map(str::to_owned));
+        let tools = match claims.get("tools") {
+            None => None,
+            Some(value) => {
+                let texts: Option<Box<[Box<str>]>> =
+                    value.as_array().and_then(|all| all.iter().map(|tool| tool.as_str().map(Box::from)).collect());
+                let wrong =
+                    || Refusal::new(Code::StatementMalformed, Check::StatementClaims, "`tools` is not an array of strings");
+                Some(texts.ok_or_else(wrong)?)
+            }
+        };
+        Ok(Self {
+            class: owned("client_class")?,
+            owner: owned("owner")?,
+            purpose: owned("purpose")?,
+            environment: owned("environment")?,
+            tools,
+        })
+    }
+}
+
+fn text<'a>(claims: &'a Object, name: &str) -> Result<Option<&'a str>, Refusal> {
+    match claims.get(name) {
+        None => Ok(None),
+        Some(Json::String(value)) => Ok(Some(value)),
+        Some(other) => {
+            let detail = format!("`{name}` is {}, not a string", other.kind());
+            Err(Refusal::new(Code::StatementMalformed, Check::StatementClaims, detail))
+        }
+    }
+}
+
+/// RFC 7519 section 2, NumericDate, as whole seconds up to the year 9999. josekit's accessors panic on 1e300; a fraction is
+/// legal and of no use here.
+fn moment(claims: &Object, name: &str) -> Result<Option<Timestamp>, Refusal> {
+    match claims.get(name) {
+        None => Ok(None),
+        Some(Json::Integer(seconds)) if *seconds <= Timestamp::MAX.as_secs() => Ok(Some(Timestamp::from_secs(*seconds))),
+        Some(_) => {
+            let detail = format!("`{name}` is not a whole number of seconds before the year 10000");
+            Err(Refusal::new(Code::StatementMalformed, Check::StatementClaims, detail))
+        }
+    }
+}

@@ -1,0 +1,404 @@
+//! What a gateway asks: the client it names, what that client wants, and where the request came from.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use super::code::Code;
+use super::digest::Digest;
+use super::url::{ClientIdUrl, UrlError};
+
+/// Longest compact JWS in bytes. Statements seen in practice are 1 to 4 kB; a URL of a stateless client identifier is shorter.
+pub const JWS_MAX_BYTES: usize = 16_384;
+/// Longest single text of a request (a scope, a tool, a purpose) in bytes.
+const TEXT_MAX_BYTES: usize = 1024;
+/// Most scopes or tools of one request; a consent page with more is one nobody reads.
+const LIST_MAX: usize = 64;
+
+/// The kind of client reference.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// A client ID metadata document URL.
+    MetadataDocument,
+    /// A software statement (RFC 7591 section 2.3).
+    SoftwareStatement,
+    /// An OpenID Federation entity identifier. Not verified by this version.
+    FederationEntity,
+    /// A SPIFFE ID. Not verified by this version.
+    Spiffe,
+    /// A client attestation. Not verified by this version.
+    Attested,
+}
+
+/// The body of `POST /v1/decisions`.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Request {
+    /// Which client.
+    pub client: Client,
+    /// What it wants to do.
+    #[serde(default)]
+    pub request: Asked,
+    /// Where the request came from.
+    #[serde(default)]
+    pub source: Source,
+    /// How to answer.
+    #[serde(default)]
+    pub options: Options,
+}
+
+/// The client that a request names. `id` or `software_statement` is required.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Client {
+    /// The client identifier, as the client wrote it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// What kind of reference `id` is; only needed where it is ambiguous.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kind: Option<Kind>,
+    /// A software statement, compact JWS.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub software_statement: Option<String>,
+    /// A federation trust chain. Not verified by this version.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub trust_chain: Vec<String>,
+    /// Proof that the client holds its key. Not verified by this version.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proof: Option<Proof>,
+}
+
+/// A proof of key possession.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Proof {
+    /// `client_assertion`, `jwt_svid`, `x509`, `attestation` or `http_signature`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The proof itself.
+    pub value: String,
+    /// The proof of possession of an attestation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pop: Option<String>,
+}
+
+/// What the client wants to do.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Asked {
+    /// The redirect URI of the authorization request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub redirect_uri: Option<String>,
+    /// Scopes asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub scopes: Vec<String>,
+    /// Tools asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tools: Vec<String>,
+    /// The OAuth grant type in use.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grant_type: Option<String>,
+    /// The resource asked for (RFC 8707).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resource: Option<String>,
+    /// Why, in the caller's words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub purpose: Option<String>,
+    /// A ticket the caller acts under.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ticket: Option<String>,
+}
+
+/// Where the request came from, as the gateway says.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Source {
+    /// The gateway's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<String>,
+    /// The gateway's region.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
+    /// The client's address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub ip: Option<IpAddr>,
+}
+
+/// How to answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Options {
+    /// Resolve again whatever the cache holds.
+    pub fresh: bool,
+    /// Attach an inclusion proof. Reserved: `evidence.proof` is null in this version.
+    pub prove: bool,
+    /// Findings that hold are listed too, not only those that do not. They are listed anyway in this version.
+    pub explain: bool,
+}
+
+/// A member of a request that breaks a rule: answered with 400, nothing is decided.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{field}: {rule}")]
+pub struct InvalidRequest {
+    /// The member, as a path: `request.scopes[3]`.
+    pub field: String,
+    /// The rule that it breaks.
+    pub rule: String,
+}
+
+impl Request {
+    /// Reads the JSON body of a request: unknown and repeated members are refused (serde's derived structs do both).
+    ///
+    /// # Errors
+    /// Names the member and the rule.
+    pub fn from_json(body: &[u8]) -> Result<Self, InvalidRequest> {
+        let request: Self =
+            serde_json::from_slice(body).map_err(|error| InvalidRequest { field: "body".into(), rule: error.to_string() })?;
+        request.check()?;
+        Ok(request)
+    }
+
+    /// The limits that every request keeps, however it was made.
+    ///
+    /// # Errors
+    /// Names the member and the rule.
+    pub fn check(&self) -> Result<(), InvalidRequest> {
+        let invalid = |field: &str, rule: &str| Err(InvalidRequest { field: field.into(), rule: rule.into() });
+        if self.client.id.is_none() && self.client.software_statement.is_none() {
+            return invalid("client", "`id` or `software_statement` is required");
+        }
+        let long = [("client.id", &self.client.id), ("client.software_statement", &self.client.software_statement)];
+        for (field, text) in long {
+            if text.as_ref().is_some_and(|text| text.len() > JWS_MAX_BYTES) {
+                return invalid(field, "longer than 16,384 bytes");
+            }
+        }
+        let asked = &self.request;
+        let texts = [
+            ("request.redirect_uri", &asked.redirect_uri),
+            ("request.grant_type", &asked.grant_type),
+            ("request.resource", &asked.resource),
+            ("request.purpose", &asked.purpose),
+            ("request.ticket", &asked.ticket),
+            ("source.gateway", &self.source.gateway),
+            ("source.region", &self.source.region),
+        ];
+        for (field, text) in texts {
+            if text.as_ref().is_some_and(|text| text.len() > TEXT_MAX_BYTES) {
+                return invalid(field, "longer than 1,024 bytes");
+            }
+        }
+        if self.client.trust_chain.len() > 16 || self.client.trust_chain.iter().any(|jws| jws.len() > JWS_MAX_BYTES) {
+            return invalid("client.trust_chain", "more than 16 statements, or one longer than 16,384 bytes");
+        }
+        if self.client.proof.as_ref().is_some_and(|proof| proof.value.len() > JWS_MAX_BYTES || proof.kind.len() > 64) {
+            return invalid("client.proof", "longer than 16,384 bytes");
+        }
+        check_tokens("request.scopes", &asked.scopes)?;
+        check_tokens("request.tools", &asked.tools)
+    }
+}
+
+/// RFC 6749 appendix A.4: a scope token is visible ASCII without `"` and `\`. Tools follow the same rule, so that both can go
+/// into a header.
+fn check_tokens(field: &str, tokens: &[String]) -> Result<(), InvalidRequest> {
+    if tokens.len() > LIST_MAX {
+        return Err(InvalidRequest { field: field.into(), rule: format!("more than {LIST_MAX} entries") });
+    }
+    for (index, token) in tokens.iter().enumerate() {
+        let allowed = |b: u8| matches!(b, 0x21 | 0x23..=0x5b | 0x5d..=0x7e);
+        if token.is_empty() || token.len() > TEXT_MAX_BYTES || !token.bytes().all(allowed) {
+            let rule = "not a scope token of RFC 6749 appendix A.4".into();
+            return Err(InvalidRequest { field: format!("{field}[{index}]"), rule });
+        }
+        if tokens.iter().take(index).any(|earlier| earlier == token) {
+            return Err(InvalidRequest { field: format!("{field}[{index}]"), rule: "listed twice".into() });
+        }
+    }
+    Ok(())
+}
+
+/// What the request refers to. Exactly one: an ambiguous reference is never tried as two things.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum ClientRef {
+    /// A metadata document, and a statement presented beside it.
+    MetadataDocument {
+        /// The identifier, which is where the document is.
+        id: ClientIdUrl,
+        /// A statement that must hold too.
+        statement: Option<String>,
+    },
+    /// A software statement that speaks for itself.
+    SoftwareStatement {
+        /// The compact JWS.
+        jws: String,
+        /// The identifier that the statement must be about, when the request named one.
+        id: Option<String>,
+    },
+}
+
+/// Why a reference is none.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NotAReference {
+    /// The reason.
+    pub code: Code,
+    /// One sentence.
+    pub detail: String,
+}
+
+impl ClientRef {
+    /// Decides what the request refers to, from its text and two facts of configuration; nothing is fetched and nothing is
+    /// tried. `covered` says whether a `web` anchor covers an identifier.
+    ///
+    /// - `kind` given: that, or nothing.
+    /// - a compact JWS as `id`, or a statement alone: the statement.
+    /// - an `https` identifier: its metadata document; with a statement beside it and no `web` anchor that covers it, the
+    ///   statement, because nobody's word would justify the fetch.
+    ///
+    /// # Errors
+    /// The rule of CIMD section 3 that the identifier breaks, or `request.unsupported`.
+    pub fn identify(client: &Client, covered: impl Fn(&ClientIdUrl) -> bool) -> Result<Self, NotAReference> {
+        let unsupported = |what: &str| {
+            Err(NotAReference { code: Code::RequestUnsupported, detail: format!("{what} is not verified by this version") })
+        };
+        if !client.trust_chain.is_empty() {
+            return unsupported("client.trust_chain");
+        }
+        if client.proof.is_some() {
+            return unsupported("client.proof");
+        }
+        let statement = client.software_statement.clone();
+        match (client.kind, client.id.as_deref(), statement) {
+            (Some(Kind::FederationEntity), ..) => unsupported("kind federation_entity"),
+            (Some(Kind::Spiffe), ..) => unsupported("kind spiffe"),
+            (Some(Kind::Attested), ..) => unsupported("kind attested"),
+            (Some(Kind::MetadataDocument), id, statement) => {
+                Ok(Self::MetadataDocument { id: client_id(id.unwrap_or_default())?, statement })
+            }
+            (_, None, Some(jws)) => Ok(Self::SoftwareStatement { jws, id: None }),
+            (Some(Kind::SoftwareStatement), Some(id), Some(jws)) => {
+                Ok(Self::SoftwareStatement { jws, id: Some(id.to_owned()) })
+            }
+            (Some(Kind::SoftwareStatement), Some(id), None) => Ok(Self::SoftwareStatement { jws: id.to_owned(), id: None }),
+            (None, Some(id), None) if looks_like_jws(id) => Ok(Self::SoftwareStatement { jws: id.to_owned(), id: None }),
+            (None, Some(id), None) => Ok(Self::MetadataDocument { id: client_id(id)?, statement: None }),
+            (None, Some(id), Some(jws)) => match client_id(id) {
+                Ok(url) if covered(&url) => Ok(Self::MetadataDocument { id: url, statement: Some(jws) }),
+                Err(error) if id.starts_with("https:") => Err(error),
+                _ => Ok(Self::SoftwareStatement { jws, id: Some(id.to_owned()) }),
+            },
+            (_, None, None) => Err(NotAReference { code: Code::ClientIdNotHttps, detail: "no client is named".into() }),
+        }
+    }
+
+    /// What a cached resolution is filed under: everything the resolution is a function of, besides rules and documents.
+    #[must_use]
+    pub fn key(&self) -> Digest {
+        match self {
+            Self::MetadataDocument { id, statement } => {
+                let statement = statement.as_deref().unwrap_or_default();
+                Digest::of_parts(&[b"metadata_document", id.as_str().as_bytes(), statement.as_bytes()])
+            }
+            Self::SoftwareStatement { jws, id } => {
+                Digest::of_parts(&[b"software_statement", jws.as_bytes(), id.as_deref().unwrap_or_default().as_bytes()])
+            }
+        }
+    }
+
+    /// The identifier as named, if one was.
+    #[must_use]
+    pub fn named_id(&self) -> Option<&str> {
+        match self {
+            Self::MetadataDocument { id, .. } => Some(id.as_str()),
+            Self::SoftwareStatement { id, .. } => id.as_deref(),
+        }
+    }
+
+    /// The statement that came with the request.
+    #[must_use]
+    pub fn statement(&self) -> Option<&str> {
+        match self {
+            Self::MetadataDocument { statement, .. } => statement.as_deref(),
+            Self::SoftwareStatement { jws, .. } => Some(jws),
+        }
+    }
+}
+
+fn client_id(text: &str) -> Result<ClientIdUrl, NotAReference> {
+    ClientIdUrl::parse(text).map_err(|error| NotAReference { code: code_of(error), detail: error.to_string() })
+}
+
+const fn code_of(error: UrlError) -> Code {
+    match error {
+        UrlError::NotHttps => Code::ClientIdNotHttps,
+        UrlError::Userinfo => Code::ClientIdUserinfo,
+        UrlError::Fragment => Code::ClientIdFragment,
+        UrlError::DotSegment => Code::ClientIdDotSegment,
+        UrlError::NoPath => Code::ClientIdNoPath,
+        UrlError::BadCharacter => Code::ClientIdBadCharacter,
+        UrlError::BadHost | UrlError::BadPort => Code::ClientIdBadHost,
+        UrlError::TooLong => Code::ClientIdTooLong,
+    }
+}
+
+/// RFC 7515 section 3.1: two dots between base64url texts. No `https` URL has this form: it would lack `:`.
+fn looks_like_jws(text: &str) -> bool {
+    text.bytes().filter(|b| *b == b'.').count() == 2
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'='))
+        && text.starts_with("ey")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn identify(id: Option<&str>, kind: Option<Kind>, statement: Option<&str>, covered: bool) -> Result<&'static str, Code> {
+        let client =
+            Client { id: id.map(Into::into), kind, software_statement: statement.map(Into::into), ..Client::default() };
+        ClientRef::identify(&client, |_| covered).map_err(|e| e.code).map(|reference| match reference {
+            ClientRef::MetadataDocument { statement: None, .. } => "document",
+            ClientRef::MetadataDocument { statement: Some(_), .. } => "document+statement",
+            ClientRef::SoftwareStatement { id: None, .. } => "statement",
+            ClientRef::SoftwareStatement { id: Some(_), .. } => "statement about id",
+        })
+    }
+
+    #[test]
+    fn one_reference_by_rule_never_by_trial() {
+        let url = Some("https://c.example/m.json");
+        let jws = Some("eyJh.eyJi.c2ln");
+        assert_eq!(identify(url, None, None, false), Ok("document"));
+        assert_eq!(identify(url, None, jws, true), Ok("document+statement"));
+        assert_eq!(identify(url, None, jws, false), Ok("statement about id"));
+        assert_eq!(identify(url, Some(Kind::MetadataDocument), jws, false), Ok("document+statement"));
+        assert_eq!(identify(url, Some(Kind::SoftwareStatement), jws, true), Ok("statement about id"));
+        assert_eq!(identify(None, None, jws, true), Ok("statement"));
+        assert_eq!(identify(jws, None, None, true), Ok("statement"));
+        assert_eq!(identify(Some("s6BhdRkqt3"), None, jws, true), Ok("statement about id"));
+        assert_eq!(identify(Some("s6BhdRkqt3"), None, None, true), Err(Code::ClientIdNotHttps));
+        assert_eq!(identify(Some(""), None, None, true), Err(Code::ClientIdNotHttps));
+        assert_eq!(identify(Some("https://c.example"), None, jws, false), Err(Code::ClientIdNoPath));
+        assert_eq!(identify(url, Some(Kind::Spiffe), None, true), Err(Code::RequestUnsupported));
+    }
+
+    #[track_caller]
+    fn invalid(body: &str, field: &str) {
+        assert_eq!(Request::from_json(body.as_bytes()).unwrap_err().field, field, "{body}");
+    }
+
+    #[test]
+    fn malformed_requests_name_the_member() {
+        invalid(r#"{"client":{"id":"a","id":"b"}}"#, "body");
+        invalid(r#"{"client":{"id":"a"},"client":{"id":"a"}}"#, "body");
+        invalid(r#"{"client":{"id":"a"},"unknown":1}"#, "body");
+        invalid(r#"{"client":{"id":"a","secret":1}}"#, "body");
+        invalid(r#"{"client":{}}"#, "client");
+        invalid(r#"{"client":{"id":"a"},"request":{"scopes":["a","b c"]}}"#, "request.scopes[1]");
+        invalid(r#"{"client":{"id":"a"},"request":{"tools":["a","a"]}}"#, "request.tools[1]");
+        invalid(&format!(r#"{{"client":{{"id":"{}"}}}}"#, "a".repeat(JWS_MAX_BYTES + 1)), "client.id");
+        assert!(Request::from_json(format!(r#"{{"client":{{"id":"{}"}}}}"#, "a".repeat(JWS_MAX_BYTES)).as_bytes()).is_ok());
+    }
+}
