@@ -1,4 +1,16 @@
 //! Countersign: a stateless OAuth client verifier.
+//!
+//! A gateway names a client; we resolve its metadata document or signed statement, verify it against configured trust anchors,
+//! check revocation and policy, make the evidence durable, and answer.
+//!
+//! ```text
+//! request ─▶ service ─▶ judge (pure) ─▶ Need ─▶ fetch (guarded) ─▶ judge …
+//!                          └─▶ Decided ─▶ evidence (durable) ─▶ receipt ─▶ answer
+//! ```
+//!
+//! Start reading at [`judge`]; `ARCHITECTURE.md` has the map.
 
+pub mod config;
 pub mod judge;
+pub mod rules;
 pub mod values;
