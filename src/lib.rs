@@ -12,5 +12,6 @@
 
 pub mod config;
 pub mod judge;
+pub mod publisher;
 pub mod rules;
 pub mod values;
