@@ -1,0 +1,64 @@
+//! What every subcommand works with: the options, the configuration with the options laid over it, the time, how to paint.
+
+use std::path::Path;
+
+use countersign::config::Config;
+use countersign::values::Timestamp;
+
+use super::Global;
+use super::failure::Failure;
+use super::paint::Paint;
+
+/// What every subcommand works with.
+#[derive(Debug)]
+pub(crate) struct Context {
+    pub(crate) global: Global,
+    /// For stdout.
+    pub(crate) paint: Paint,
+    /// For stderr.
+    pub(crate) paint_err: Paint,
+}
+
+impl Context {
+    pub(crate) fn new(global: Global) -> Self {
+        let paint = Paint::new(global.color, &std::io::stdout());
+        let paint_err = Paint::new(global.color, &std::io::stderr());
+        Self { global, paint, paint_err }
+    }
+
+    /// The configuration: file, environment, options; the last wins.
+    pub(crate) fn config(&self) -> Result<Config, Failure> {
+        let mut config = Config::load(self.global.config.as_deref(), environment())?;
+        let Global { data_dir, trust_anchors, policies, .. } = &self.global;
+        let over =
+            [(data_dir, &mut config.data_dir), (trust_anchors, &mut config.trust_anchors), (policies, &mut config.policies)];
+        for (option, path) in over {
+            if let Some(option) = option {
+                path.clone_from(option);
+            }
+        }
+        Ok(config)
+    }
+
+    /// The time.
+    #[expect(clippy::disallowed_methods, reason = "until the shell's clock is here")]
+    pub(crate) fn now(&self) -> Timestamp {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        Timestamp::from_millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    }
+}
+
+/// Variables that are text. Others cannot be ours: all names and values of ours are ASCII.
+fn environment() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+}
+
+/// JSON for stdout, with the line's end.
+pub(crate) fn json_text(value: &serde_json::Value) -> String {
+    format!("{value:#}\n")
+}
+
+/// Reads a file that the operator named.
+pub(crate) fn read_file(path: &Path, advice: &'static str) -> Result<Vec<u8>, Failure> {
+    std::fs::read(path).map_err(|error| Failure::new(path.display(), error, advice))
+}
