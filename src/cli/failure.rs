@@ -26,7 +26,13 @@ impl fmt::Display for Failure {
 
 impl From<countersign::config::ConfigError> for Failure {
     fn from(error: countersign::config::ConfigError) -> Self {
-        Self::new(error.place, error.rule, "correct that key; examples/countersign.toml explains each")
+        let unreadable = error.rule.contains("os error");
+        let advice = if unreadable {
+            "name a readable file with --config, or none for the built-in defaults"
+        } else {
+            "correct that key; examples/countersign.toml explains each"
+        };
+        Self::new(error.place, error.rule, advice)
     }
 }
 

@@ -16,6 +16,7 @@ mod doctor;
 mod failure;
 mod lint;
 mod paint;
+mod reference;
 mod show;
 mod table;
 
@@ -64,7 +65,7 @@ pub(crate) struct Cli {
 #[command(next_help_heading = "Options of every command")]
 pub(crate) struct Global {
     /// Configuration; default: `countersign.toml` if present, else built-in defaults
-    #[arg(long, global = true, value_name = "FILE", env = "COUNTERSIGN_CONFIG")]
+    #[arg(long, global = true, value_name = "FILE", env = "COUNTERSIGN_CONFIG", hide_env_values = true)]
     pub(crate) config: Option<PathBuf>,
     /// Evidence, kill log, keys; over the configuration's `data_dir`
     #[arg(long, global = true, value_name = "DIR")]
@@ -76,7 +77,7 @@ pub(crate) struct Global {
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) policies: Option<PathBuf>,
     /// Act through a running server where the command can, e.g. http://127.0.0.1:8650
-    #[arg(long, global = true, value_name = "URL", env = "COUNTERSIGN_ADDR")]
+    #[arg(long, global = true, value_name = "URL", env = "COUNTERSIGN_ADDR", hide_env_values = true)]
     pub(crate) server: Option<String>,
     /// Print JSON, one document, and nothing else on stdout
     #[arg(long, global = true)]
@@ -89,15 +90,12 @@ pub(crate) struct Global {
     pub(crate) color: Color,
 }
 
-/// When to use colors.
+/// When to use colors. No texts on the variants: they would make clap print every option of every command in the long form.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
 pub(crate) enum Color {
-    /// On a terminal, unless NO_COLOR is set
     #[default]
     Auto,
-    /// Always
     Always,
-    /// Never; marks become words
     Never,
 }
 
