@@ -12,5 +12,6 @@
 
 pub mod config;
 pub mod judge;
+pub mod record;
 pub mod rules;
 pub mod values;
