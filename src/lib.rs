@@ -1,4 +1,5 @@
 //! Countersign: a stateless OAuth client verifier.
 
+pub mod clock;
 pub mod judge;
 pub mod values;

@@ -4,6 +4,7 @@
 
 pub mod digest;
 pub mod freshness;
+pub mod special_use;
 pub mod time;
 pub mod url;
 
