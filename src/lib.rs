@@ -1,5 +1,6 @@
 //! Countersign: a stateless OAuth client verifier.
 
 pub mod clock;
+pub mod fetch;
 pub mod judge;
 pub mod values;
