@@ -25,7 +25,8 @@ impl Slots {
         Arc::new(Self { global: Arc::new(Semaphore::new(all)), all, per_origin, origins: Mutex::default() })
     }
 
-    /// Waits for a slot of the origin, then for one of all: in the other order one slow origin would hold the slots of all.
+    /// Waits for a slot of the origin, then for one of all: in the other order one slow origin would hold the slots of all. At
+    /// most half of the time goes into waiting: a fetch that starts when its time is up only loads the origin.
     pub(super) async fn take(self: &Arc<Self>, origin: &Origin, deadline: Deadline) -> Result<Slot, Failure> {
         let mut slot =
             Slot { slots: Arc::clone(self), origin: origin.clone(), own: Some(self.semaphore(origin)), permits: None };
@@ -34,7 +35,7 @@ impl Slots {
             let global = Arc::clone(&self.global).acquire_owned().await.ok()?;
             Some((own, global))
         };
-        let permits = deadline.bound("waiting", waiting).await.ok().flatten();
+        let permits = Deadline::after(deadline.left() / 2).bound("waiting", waiting).await.ok().flatten();
         if permits.is_none() {
             let why = format!("no fetch of {origin} could start in time; {} run at once, {} in all", self.per_origin, self.all);
             return Err(Failure::new(Absence::Throttled, &why));
