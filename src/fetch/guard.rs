@@ -79,7 +79,7 @@ impl Guard {
         for answer in &answers {
             if let Some(refusal) = refuse(answer.ip(), &self.allowed) {
                 let why = match url.host() {
-                    Host::Name(name) => format!("{name} resolves to {answer}, and {refusal}", answer = answer.ip()),
+                    Host::Name(name) => format!("{name} has a special-use address: {refusal}"),
                     Host::Address(_) => refusal.to_string(),
                 };
                 return Err(Failure::new(Absence::BlockedAddress, &why));

@@ -36,14 +36,14 @@ async fn one_special_use_answer_among_good_ones_refuses_the_name() {
     }
     assert_eq!(origin.connections(), 0);
     insta::assert_snapshot!(sentences.join("\n"), @r#"
-client.example resolves to 10.0.0.1, and 10.0.0.1 is in 10.0.0.0/8 (Private-Use, RFC 1918)
-client.example resolves to 169.254.169.254, and 169.254.169.254 is in 169.254.0.0/16 (Link Local, RFC 3927)
-client.example resolves to ::1, and ::1 is in ::1/128 (Loopback Address, RFC 4291)
-client.example resolves to ::ffff:10.0.0.1, and ::ffff:10.0.0.1 is in ::ffff:0.0.0.0/96 (IPv4-mapped Address, RFC 4291) and carries 10.0.0.1, which is in 10.0.0.0/8 (Private-Use, RFC 1918)
-client.example resolves to 64:ff9b::a00:1, and 64:ff9b::a00:1 is in 64:ff9b::/96 (IPv4-IPv6 Translat., RFC 6052) and carries 10.0.0.1, which is in 10.0.0.0/8 (Private-Use, RFC 1918)
-client.example resolves to 2002:a00:1::, and 2002:a00:1:: is in 2002::/16 (6to4, RFC 3056) and carries 10.0.0.1, which is in 10.0.0.0/8 (Private-Use, RFC 1918)
-client.example resolves to fd00::1, and fd00::1 is in fc00::/7 (Unique-Local, RFC 4193)
-client.example resolves to 0.0.0.0, and 0.0.0.0 is in 0.0.0.0/32 ("This host on this network", RFC 1122 section 3.2.1.3)
+client.example has a special-use address: 10.0.0.1 is in 10.0.0.0/8 (Private-Use, RFC 1918)
+client.example has a special-use address: 169.254.169.254 is in 169.254.0.0/16 (Link Local, RFC 3927)
+client.example has a special-use address: ::1 is in ::1/128 (Loopback Address, RFC 4291)
+client.example has a special-use address: ::ffff:10.0.0.1 is in ::ffff:0.0.0.0/96 (IPv4-mapped Address, RFC 4291) and carries 10.0.0.1, which is in 10.0.0.0/8 (Private-Use, RFC 1918)
+client.example has a special-use address: 64:ff9b::a00:1 is in 64:ff9b::/96 (IPv4-IPv6 Translat., RFC 6052) and carries 10.0.0.1, which is in 10.0.0.0/8 (Private-Use, RFC 1918)
+client.example has a special-use address: 2002:a00:1:: is in 2002::/16 (6to4, RFC 3056) and carries 10.0.0.1, which is in 10.0.0.0/8 (Private-Use, RFC 1918)
+client.example has a special-use address: fd00::1 is in fc00::/7 (Unique-Local, RFC 4193)
+client.example has a special-use address: 0.0.0.0 is in 0.0.0.0/32 ("This host on this network", RFC 1122 section 3.2.1.3)
 "#);
 }
 
@@ -84,7 +84,7 @@ async fn a_name_that_changes_its_address_gains_nothing() {
     let want = want(&url_at(&origin, "Client.Example"));
     let mut seen = Vec::new();
     for _ in 0..3 {
-        seen.push(gist(&*fetcher.fulfil(&want).await).map(|(status, _)| status));
+        seen.push(gist(&fetcher.fulfil(&want).await).map(|(status, _)| status));
         clock.advance(Duration::from_secs(60));
     }
     assert_eq!(seen, [Ok(200), Err(Absence::BlockedAddress), Ok(200)]);
@@ -158,9 +158,9 @@ async fn a_real_dns_server_is_asked_for_both_families() {
     }
     insta::assert_snapshot!(seen.join("\n"), @r#"
 client: 200
-a.many: BlockedAddress, a.many.example resolves to 10.1.2.3, and 10.1.2.3 is in 10.0.0.0/8 (Private-Use, RFC 1918)
-b.many: BlockedAddress, b.many.example resolves to fd00::1, and fd00::1 is in fc00::/7 (Unique-Local, RFC 4193)
-c.many: BlockedAddress, c.many.example resolves to ::ffff:169.254.169.254, and ::ffff:169.254.169.254 is in ::ffff:0.0.0.0/96 (IPv4-mapped Address, RFC 4291) and carries 169.254.169.254, which is in 169.254.0.0/16 (Link Local, RFC 3927)
+a.many: BlockedAddress, a.many.example has a special-use address: 10.1.2.3 is in 10.0.0.0/8 (Private-Use, RFC 1918)
+b.many: BlockedAddress, b.many.example has a special-use address: fd00::1 is in fc00::/7 (Unique-Local, RFC 4193)
+c.many: BlockedAddress, c.many.example has a special-use address: ::ffff:169.254.169.254 is in ::ffff:0.0.0.0/96 (IPv4-mapped Address, RFC 4291) and carries 169.254.169.254, which is in 169.254.0.0/16 (Link Local, RFC 3927)
 missing: Unreachable, missing.example does not resolve: DNS error: no records found for Query { name: Name("missing.example."), query_type: A, query_class: IN }
 "#);
     insta::assert_snapshot!(dns.questions().join("\n"), @"
@@ -189,4 +189,20 @@ async fn a_dns_server_that_is_silent_costs_no_more_than_the_deadline() {
     let exhibit = fetcher.fulfil(&want("https://silent.example/")).await;
     assert!(matches!(gist(&exhibit), Err(Absence::Timeout | Absence::Unreachable)), "{:?}", exhibit.outcome);
     assert!(begun.elapsed() < Duration::from_secs(2));
+}
+
+#[test]
+fn a_fetcher_can_be_made_outside_of_a_runtime() {
+    let clock = Arc::new(ManualClock::new(start_of_time()));
+    let extra_roots = vec!["/nowhere/ca.pem".into()];
+    let error =
+        Fetcher::new(FetchOptions { extra_roots, ..FetchOptions::default() }, Arc::<ManualClock>::clone(&clock)).err().unwrap();
+    insta::assert_snapshot!(error.to_string(), @"extra_roots: /nowhere/ca.pem: I/O error: No such file or directory (os error 2)");
+    let empty = tempfile::NamedTempFile::new().unwrap();
+    let extra_roots = vec![empty.path().to_owned()];
+    let error =
+        Fetcher::new(FetchOptions { extra_roots, ..FetchOptions::default() }, Arc::<ManualClock>::clone(&clock)).err().unwrap();
+    assert!(error.to_string().ends_with("it holds no certificate"), "{error}");
+    let servers = vec!["192.0.2.1:53".parse().unwrap()];
+    assert!(Fetcher::new(FetchOptions { dns_servers: servers, ..FetchOptions::default() }, clock).is_ok());
 }

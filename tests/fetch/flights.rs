@@ -32,7 +32,7 @@ async fn a_thousand_callers_cause_one_request() {
     until("all have asked", || fetcher.stats().asked == 1000 && origin.requests().len() == 1).await;
     gate.add_permits(1);
     for caller in callers {
-        assert_eq!(gist(&*caller.await.unwrap()), Ok((200, "{}".to_owned())));
+        assert_eq!(gist(&caller.await.unwrap()), Ok((200, "{}".to_owned())));
     }
     let stats = fetcher.stats();
     assert_eq!((stats.begun, stats.joined, stats.in_flight, stats.origins), (1, 999, 0, 0));
@@ -53,7 +53,7 @@ async fn a_fetch_goes_on_when_its_callers_leave() {
     }
     gate.add_permits(1);
     until("the document is there", || fetcher.stats().documents == 1).await;
-    assert_eq!(gist(&*fetcher.fulfil(&want(URL)).await), Ok((200, "{}".to_owned())));
+    assert_eq!(gist(&fetcher.fulfil(&want(URL)).await), Ok((200, "{}".to_owned())));
     assert_eq!((origin.requests().len(), fetcher.stats().from_cache), (1, 1));
 }
 
@@ -65,14 +65,14 @@ async fn documents_are_used_while_fresh_and_not_a_moment_longer() {
     let first = fetcher.fulfil(&want(URL)).await;
     origin.document("/c.json", "two");
     clock.advance(Duration::from_millis(119_999));
-    assert_eq!(gist(&*fetcher.fulfil(&want(URL)).await), Ok((200, "one".to_owned())));
+    assert_eq!(gist(&fetcher.fulfil(&want(URL)).await), Ok((200, "one".to_owned())));
     assert_eq!((first.obtained_at, first.checked_at), (start_of_time(), start_of_time()));
     clock.advance(Duration::from_millis(1));
-    assert_eq!(gist(&*fetcher.fulfil(&want(URL)).await), Ok((200, "two".to_owned())));
+    assert_eq!(gist(&fetcher.fulfil(&want(URL)).await), Ok((200, "two".to_owned())));
     // A failed refetch is the failure: nothing stale is served.
     clock.advance(Duration::from_secs(120));
     origin.script("/c.json", vec![]);
-    assert_eq!(gist(&*fetcher.fulfil(&want(URL)).await), Err(Absence::Unreachable));
+    assert_eq!(gist(&fetcher.fulfil(&want(URL)).await), Err(Absence::Unreachable));
     assert_eq!(origin.requests().len(), 3);
 }
 
@@ -135,7 +135,7 @@ async fn asking_again_in_vain_keeps_the_document_but_not_its_freshness() {
         clock.advance(Duration::from_secs(19));
         assert_eq!(*fetcher.fulfil(&want(&url)).await, *kept);
         clock.advance(Duration::from_secs(1));
-        assert!(gist(&*fetcher.fulfil(&want(&url)).await) != gist(&first), "its time is over");
+        assert!(gist(&fetcher.fulfil(&want(&url)).await) != gist(&first), "its time is over");
     }
 }
 
@@ -147,7 +147,7 @@ async fn asking_again_finds_a_document_gone() {
     let first = fetcher.fulfil(&want(URL)).await;
     clock.advance(Duration::from_secs(1));
     origin.answer("/c.json", 410, &[], "gone");
-    assert_eq!(gist(&*fetcher.fulfil(&again(URL, first.checked_at)).await), Ok((410, String::new())));
+    assert_eq!(gist(&fetcher.fulfil(&again(URL, first.checked_at)).await), Ok((410, String::new())));
     assert_eq!(fetcher.stats().documents, 0);
 }
 
@@ -170,8 +170,8 @@ async fn a_flight_that_began_too_early_does_not_do() {
     until("both wait", || fetcher.stats().joined == 1).await;
     origin.document("/c.json", "two");
     gate.add_permits(1);
-    assert_eq!(gist(&*early.await.unwrap()), Ok((200, "one".to_owned())));
-    assert_eq!(gist(&*late.await.unwrap()), Ok((200, "two".to_owned())));
+    assert_eq!(gist(&early.await.unwrap()), Ok((200, "one".to_owned())));
+    assert_eq!(gist(&late.await.unwrap()), Ok((200, "two".to_owned())));
 }
 
 #[tokio::test]
@@ -187,10 +187,10 @@ async fn what_was_invalidated_during_its_fetch_is_not_kept() {
     until("the request", || origin.requests().len() == 1).await;
     fetcher.invalidate(&want(URL).locator);
     gate.add_permits(1);
-    assert_eq!(gist(&*caller.await.unwrap()), Ok((200, "one".to_owned())));
+    assert_eq!(gist(&caller.await.unwrap()), Ok((200, "one".to_owned())));
     assert_eq!(fetcher.stats().documents, 0);
     origin.document("/c.json", "two");
-    assert_eq!(gist(&*fetcher.fulfil(&want(URL)).await), Ok((200, "two".to_owned())));
+    assert_eq!(gist(&fetcher.fulfil(&want(URL)).await), Ok((200, "two".to_owned())));
     assert_eq!(fetcher.stats().documents, 1);
     fetcher.invalidate(&want(URL).locator);
     assert_eq!(fetcher.stats().documents, 0);

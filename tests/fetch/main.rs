@@ -52,7 +52,7 @@ fn again(url: &str, after: Timestamp) -> Want {
 }
 
 /// Status and body, or the absence.
-fn gist(exhibit: &Exhibit) -> Result<(u16, String), Absence> {
+fn gist(exhibit: &Arc<Exhibit>) -> Result<(u16, String), Absence> {
     match &exhibit.outcome {
         Outcome::Response(response) => Ok((response.status, String::from_utf8_lossy(&response.body).into_owned())),
         Outcome::Absent(absence, _) => Err(*absence),

@@ -32,8 +32,8 @@ async fn http_2_is_spoken_when_the_origin_prefers_it() {
     let (fetcher, _) = fetcher(options(&origin));
     let exhibit = fetcher.fulfil(&want("https://client.example/c.json")).await;
     assert_eq!(gist(&exhibit), Ok((200, "{\"a\":1}".to_owned())));
-    assert_eq!(gist(&*fetcher.fulfil(&want("https://client.example/large")).await), Err(Absence::TooLarge));
-    assert_eq!(gist(&*fetcher.fulfil(&want("https://client.example/full")).await), Ok((200, "x".repeat(5120))));
+    assert_eq!(gist(&fetcher.fulfil(&want("https://client.example/large")).await), Err(Absence::TooLarge));
+    assert_eq!(gist(&fetcher.fulfil(&want("https://client.example/full")).await), Ok((200, "x".repeat(5120))));
     insta::assert_snapshot!(origin.requests()[0].replace(env!("CARGO_PKG_VERSION"), "VERSION"), @"h2 sni=client.example GET https://client.example/c.json | accept: application/json, application/*+json | accept-encoding: identity | user-agent: countersign/VERSION");
     until("connections end with their fetch", || origin.active() == 0).await;
 }
@@ -43,7 +43,7 @@ async fn an_origin_that_speaks_no_alpn_gets_http_1() {
     let origin = Origin::with(Setup { alpn: &[], ..Setup::default() }).await;
     origin.document("/c.json", "{}");
     let (fetcher, _) = fetcher(options(&origin));
-    assert_eq!(gist(&*fetcher.fulfil(&want("https://client.example/c.json")).await), Ok((200, "{}".to_owned())));
+    assert_eq!(gist(&fetcher.fulfil(&want("https://client.example/c.json")).await), Ok((200, "{}".to_owned())));
     assert!(origin.requests()[0].starts_with("none sni=client.example GET /c.json HTTP/1.1"));
 }
 

@@ -12,18 +12,18 @@ async fn failures_hold_back_their_own_locator_and_no_other() {
     let (fetcher, clock) = fetcher(options(&origin));
     let bad = want("https://client.example/missing");
     for _ in 0..2 {
-        assert_eq!(gist(&*fetcher.fulfil(&bad).await), Ok((404, String::new())), "the first failure is free");
+        assert_eq!(gist(&fetcher.fulfil(&bad).await), Ok((404, String::new())), "the first failure is free");
     }
     let held = fetcher.fulfil(&bad).await;
     assert_eq!(gist(&held), Err(Absence::Throttled));
     insta::assert_snapshot!(why(&held), @"nothing was sent: the last 2 attempts failed; ask again after 2026-11-22T01:00:01.000Z");
     assert_eq!(origin.requests().len(), 2, "nothing was sent");
-    assert_eq!(gist(&*fetcher.fulfil(&want("https://client.example/good")).await), Ok((200, "{}".to_owned())));
+    assert_eq!(gist(&fetcher.fulfil(&want("https://client.example/good")).await), Ok((200, "{}".to_owned())));
     clock.advance(Duration::from_millis(999));
-    assert_eq!(gist(&*fetcher.fulfil(&bad).await), Err(Absence::Throttled));
+    assert_eq!(gist(&fetcher.fulfil(&bad).await), Err(Absence::Throttled));
     clock.advance(Duration::from_millis(1));
     origin.document("/missing", "found");
-    assert_eq!(gist(&*fetcher.fulfil(&bad).await), Ok((200, "found".to_owned())));
+    assert_eq!(gist(&fetcher.fulfil(&bad).await), Ok((200, "found".to_owned())));
     assert_eq!(fetcher.stats().throttled, 2);
 }
 
@@ -41,10 +41,10 @@ async fn spraying_paths_of_a_host_is_slowed_and_its_known_documents_are_not() {
     }
     assert_eq!((sent, origin.requests().len()), (59, 60), "60 new documents at once, one of them was the known one");
     fetcher.invalidate(&known.locator);
-    assert_eq!(gist(&*fetcher.fulfil(&known).await), Ok((200, "{}".to_owned())));
-    assert_eq!(gist(&*fetcher.fulfil(&want("https://other.example/known")).await), Ok((200, "{}".to_owned())));
+    assert_eq!(gist(&fetcher.fulfil(&known).await), Ok((200, "{}".to_owned())));
+    assert_eq!(gist(&fetcher.fulfil(&want("https://other.example/known")).await), Ok((200, "{}".to_owned())));
     clock.advance(Duration::from_secs(1));
-    assert_eq!(gist(&*fetcher.fulfil(&want("https://client.example/next")).await), Ok((404, String::new())));
+    assert_eq!(gist(&fetcher.fulfil(&want("https://client.example/next")).await), Ok((404, String::new())));
 }
 
 #[tokio::test]
@@ -57,10 +57,10 @@ async fn asking_again_too_often_is_throttled_and_leaves_the_document_alone() {
     for _ in 0..5 {
         clock.advance(Duration::from_millis(10));
         let after = start_of_time().plus(Duration::from_millis(u64::try_from(10 * seen.len()).unwrap()));
-        seen.push(gist(&*fetcher.fulfil(&again(url, after)).await).is_ok());
+        seen.push(gist(&fetcher.fulfil(&again(url, after)).await).is_ok());
     }
     assert_eq!(seen, [true, true, true, false, false]);
-    assert_eq!(gist(&*fetcher.fulfil(&want(url)).await), Ok((200, "{}".to_owned())));
+    assert_eq!(gist(&fetcher.fulfil(&want(url)).await), Ok((200, "{}".to_owned())));
     assert_eq!(origin.requests().len(), 3);
 }
 
@@ -92,7 +92,7 @@ async fn at_most_so_many_fetches_run_at_once() {
         assert_eq!((origin.requests().len(), fetcher.stats().in_flight, fetcher.stats().origins), (expect, 20, 2));
         gate.add_permits(20);
         for caller in callers {
-            assert_eq!(gist(&*caller.await.unwrap()), Ok((200, "{}".to_owned())));
+            assert_eq!(gist(&caller.await.unwrap()), Ok((200, "{}".to_owned())));
         }
         assert_eq!((origin.requests().len(), fetcher.stats().origins), (20, 0));
         assert!(origin.peak() <= expect + 1, "{} at once; one more while a connection closes", origin.peak());
