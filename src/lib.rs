@@ -10,7 +10,8 @@
 //!
 //! Start reading at [`judge`]; `ARCHITECTURE.md` has the map.
 
-pub mod config;
+pub mod clock;
+pub mod fetch;
 pub mod judge;
 pub mod record;
 pub mod rules;
