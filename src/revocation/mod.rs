@@ -1,0 +1,3 @@
+//! Live revocation state.
+
+pub mod kill_log;
