@@ -38,6 +38,10 @@
 mod batch;
 mod blobs;
 mod error;
+#[cfg(test)]
+mod fault;
+#[cfg(test)]
+mod fault_tests;
 pub mod frame;
 mod lock;
 mod log;
@@ -52,6 +56,8 @@ pub use batch::{Append, Receipt};
 pub use blobs::{Blob, MAX_BLOB};
 pub use error::{AppendError, Damage, Failure, OpenError, ReadError};
 pub use lock::Holder;
+pub(crate) use lock::{Lock, NotLocked};
 pub use log::{EvidenceLog, Health, LogOptions, Opened, Stats};
 pub use read::{Audit, EpochAudit, LogReader, Progress, Record, Records};
 pub use recover::TailCut;
+pub(crate) use storage::{Disk, Storage, create_dirs};
