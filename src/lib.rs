@@ -11,8 +11,12 @@
 //! Start reading at [`judge`]; `ARCHITECTURE.md` has the map.
 
 pub mod clock;
+pub mod config;
+pub mod evidence;
 pub mod fetch;
 pub mod judge;
+pub mod publisher;
 pub mod record;
+pub mod revocation;
 pub mod rules;
 pub mod values;

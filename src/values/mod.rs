@@ -6,6 +6,7 @@ pub mod client;
 pub mod code;
 pub mod digest;
 pub mod freshness;
+pub mod json;
 pub mod special_use;
 pub mod time;
 pub mod url;

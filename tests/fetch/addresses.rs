@@ -4,7 +4,7 @@ use super::support::dns::DnsServer;
 use super::*;
 
 fn with_resolver(options: FetchOptions, resolver: Arc<Script>) -> (Fetcher, ManualClock) {
-    let clock = ManualClock::new(start_of_time());
+    let clock = ManualClock::at(start_of_time());
     (Fetcher::with_resolver(options, Arc::new(clock.clone()), resolver).unwrap(), clock)
 }
 
@@ -147,7 +147,7 @@ async fn a_real_dns_server_is_asked_for_both_families() {
     let origin = Origin::start().await;
     origin.document("/c.json", "{}");
     let options = FetchOptions { resolve: [].into(), dns_servers: vec![dns.address()], ..options(&origin) };
-    let fetcher = Fetcher::new(options, Arc::new(ManualClock::new(start_of_time()))).unwrap();
+    let fetcher = Fetcher::new(options, Arc::new(ManualClock::at(start_of_time()))).unwrap();
     let mut seen = Vec::new();
     for host in ["client", "a.many", "b.many", "c.many", "missing"] {
         let exhibit = fetcher.fulfil(&want(&url_at(&origin, &format!("{host}.example")))).await;
@@ -184,7 +184,7 @@ async fn a_dns_server_that_is_silent_costs_no_more_than_the_deadline() {
     let origin = Origin::start().await;
     let dns_servers = vec![silent.local_addr().unwrap()];
     let options = FetchOptions { dns_servers, timeout: Duration::from_millis(300), ..options(&origin) };
-    let fetcher = Fetcher::new(options, Arc::new(ManualClock::new(start_of_time()))).unwrap();
+    let fetcher = Fetcher::new(options, Arc::new(ManualClock::at(start_of_time()))).unwrap();
     let begun = tokio::time::Instant::now();
     let exhibit = fetcher.fulfil(&want("https://silent.example/")).await;
     assert!(matches!(gist(&exhibit), Err(Absence::Timeout | Absence::Unreachable)), "{:?}", exhibit.outcome);
@@ -193,7 +193,7 @@ async fn a_dns_server_that_is_silent_costs_no_more_than_the_deadline() {
 
 #[test]
 fn a_fetcher_can_be_made_outside_of_a_runtime() {
-    let clock = Arc::new(ManualClock::new(start_of_time()));
+    let clock = Arc::new(ManualClock::at(start_of_time()));
     let extra_roots = vec!["/nowhere/ca.pem".into()];
     let error =
         Fetcher::new(FetchOptions { extra_roots, ..FetchOptions::default() }, Arc::<ManualClock>::clone(&clock)).err().unwrap();

@@ -37,7 +37,7 @@ fn options(origin: &Origin) -> FetchOptions {
 }
 
 fn fetcher(options: FetchOptions) -> (Fetcher, ManualClock) {
-    let clock = ManualClock::new(start_of_time());
+    let clock = ManualClock::at(start_of_time());
     let fetcher = Fetcher::with_resolver(options, Arc::new(clock.clone()), Script::new([])).unwrap();
     (fetcher, clock)
 }
