@@ -15,6 +15,7 @@ use ed25519_dalek::{Signature, VerifyingKey};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::evidence::{Disk, Holder, Lock, NotLocked, Storage as _, create_dirs};
+use crate::judge::revocation::TargetKind;
 use crate::publisher::keys::{KeyError, SigningKey, thumbprint};
 use crate::values::{Digest, Timestamp};
 
@@ -34,31 +35,13 @@ pub enum Action {
     Lift,
 }
 
-/// The kinds of things that can be killed.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum TargetType {
-    /// A client id.
-    Client,
-    /// A key, by its thumbprint.
-    Key,
-    /// An issuer of statements.
-    Issuer,
-    /// A trust anchor, by its id.
-    Anchor,
-    /// A host name.
-    Host,
-    /// A software statement, by its digest.
-    Statement,
-}
-
 /// What an order is about.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Target {
     /// Which kind of thing.
     #[serde(rename = "type")]
-    pub kind: TargetType,
+    pub kind: TargetKind,
     /// Which one.
     pub value: String,
 }

@@ -3,7 +3,7 @@ use super::*;
 fn kill(value: &str) -> NewOrder {
     NewOrder {
         at: Timestamp::from_millis(1_795_309_323_456),
-        target: Target { kind: TargetType::Client, value: value.to_owned() },
+        target: Target { kind: TargetKind::Client, value: value.to_owned() },
         reason: "compromised".to_owned(),
         ticket: "INC-7".to_owned(),
         by: "anna".to_owned(),
