@@ -5,7 +5,7 @@
 //! rebinding) gains nothing, and one bad answer refuses the name: a public address next to a private one is how a name that is
 //! fine today is pointed inside tomorrow.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
@@ -103,8 +103,9 @@ impl Guard {
                 found.into_iter().map(|ip| SocketAddr::new(ip, port)).collect()
             }
         };
-        answers.sort_unstable();
-        answers.dedup();
+        // In the order given: servers rotate it to spread the load, operators write what they prefer first.
+        let mut seen = BTreeSet::new();
+        answers.retain(|answer| seen.insert(*answer));
         match answers.len() {
             0 => Err(unreachable(format!("{name} has no addresses"))),
             1..=ANSWERS_MAX => Ok(answers),

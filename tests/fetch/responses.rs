@@ -88,6 +88,9 @@ async fn bodies_and_heads() {
         let head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n".to_vec();
         vec![Step::Send(head), Step::Flood(unit.as_bytes().to_vec())]
     };
+    let chunked = |size: usize| {
+        raw(&format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{size:x}\r\n{}\r\n0\r\n\r\n", "x".repeat(size)))
+    };
     let ok = |body: &str| Ok((200, body.to_owned()));
     let origin = Origin::start().await;
     let (fetcher, _) = fetcher(FetchOptions { timeout: Duration::from_secs(3), ..options(&origin) });
@@ -111,6 +114,8 @@ async fn bodies_and_heads() {
         ("/long-header", None, Err(Absence::Unreachable)),
         ("/huge", Some(raw("HTTP/1.1 200 OK\r\ncontent-length: 99999999999\r\n\r\n{")), Err(Absence::TooLarge)),
         ("/chunks", Some(endless("400\r\n{}\r\n".replace("{}", &"x".repeat(1024)).as_str())), Err(Absence::TooLarge)),
+        ("/full-in-chunks", Some(chunked(5120)), ok(&"x".repeat(5120))),
+        ("/over-in-chunks", Some(chunked(5121)), Err(Absence::TooLarge)),
         ("/short", Some(raw("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n{}")), Err(Absence::Unreachable)),
         ("/lying", Some(raw("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}and more than that")), ok("{}")),
         ("/until-close", Some(raw("HTTP/1.1 200 OK\r\n\r\n{}")), ok("{}")),
@@ -190,6 +195,17 @@ the deadline of 400 ms passed while waiting for the response's headers
 the deadline of 400 ms passed while shaking hands (TLS)
 ");
     until("no connection outlives its fetch", || origin.active() == 0).await;
+}
+
+#[tokio::test]
+async fn a_mute_peer_holds_nothing_past_the_deadline() {
+    for alpn in [&["h2"], &["http/1.1"]] {
+        let origin = Origin::with(Setup { alpn, mute: true, ..Setup::default() }).await;
+        let (fetcher, _) = fetcher(FetchOptions { timeout: Duration::from_millis(300), ..options(&origin) });
+        let exhibit = fetcher.fulfil(&want("https://client.example/c.json")).await;
+        assert_eq!(gist(&exhibit), Err(Absence::Timeout), "{alpn:?}: {:?}", exhibit.outcome);
+        until("the connection is closed", || origin.active() == 0).await;
+    }
 }
 
 #[tokio::test]
