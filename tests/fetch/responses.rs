@@ -34,6 +34,13 @@ async fn http_2_is_spoken_when_the_origin_prefers_it() {
     assert_eq!(gist(&exhibit), Ok((200, "{\"a\":1}".to_owned())));
     assert_eq!(gist(&fetcher.fulfil(&want("https://client.example/large")).await), Err(Absence::TooLarge));
     assert_eq!(gist(&fetcher.fulfil(&want("https://client.example/full")).await), Ok((200, "x".repeat(5120))));
+    let many: Vec<String> = (0..101).map(|n| format!("x-{n}: 1")).collect();
+    origin.answer("/many-headers", 200, &many.iter().map(String::as_str).collect::<Vec<_>>(), "x");
+    origin.answer("/long-header", 200, &[&format!("x-long: {}", "x".repeat(17_000))], "x");
+    for path in ["many-headers", "long-header"] {
+        let exhibit = fetcher.fulfil(&want(&format!("https://client.example/{path}"))).await;
+        assert_eq!(gist(&exhibit), Err(Absence::Unreachable), "{path}: {:?}", exhibit.outcome);
+    }
     insta::assert_snapshot!(origin.requests()[0].replace(env!("CARGO_PKG_VERSION"), "VERSION"), @"h2 sni=client.example GET https://client.example/c.json | accept: application/json, application/*+json | accept-encoding: identity | user-agent: countersign/VERSION");
     until("connections end with their fetch", || origin.active() == 0).await;
 }
