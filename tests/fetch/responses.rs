@@ -136,26 +136,6 @@ async fn bodies_and_heads() {
             Some([raw("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{"), vec![Step::Reset]].concat()),
             Err(Absence::Unreachable),
         ),
-        ("/nothing", Some(vec![]), Err(Absence::Unreachable)),
-        ("/not-http", Some(raw("SSH-2.0-OpenSSH_9.9\r\n\r\n")), Err(Absence::Unreachable)),
-        ("/http-0.9", Some(raw("{\"client_id\":\"x\"}")), Err(Absence::Unreachable)),
-        (
-            "/early-hints",
-            Some(raw(
-                "HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\nHTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}",
-            )),
-            ok("{}"),
-        ),
-        (
-            "/trailers",
-            Some(raw("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\nx-trailer: 1\r\n\r\n")),
-            ok("{}"),
-        ),
-        (
-            "/two-lengths",
-            Some(raw("HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\n{}x")),
-            Err(Absence::Unreachable),
-        ),
     ] {
         if let Some(steps) = steps {
             origin.script(path, steps);
@@ -164,6 +144,40 @@ async fn bodies_and_heads() {
         assert_eq!(gist(&exhibit), expect, "{path}: {:?}", exhibit.outcome);
     }
     until("no connection outlives its fetch", || origin.active() == 0).await;
+}
+
+/// Things that are not quite HTTP, and things of HTTP that are rare.
+#[tokio::test]
+async fn oddities() {
+    let ok = |body: &str| Ok((200, body.to_owned()));
+    let origin = Origin::start().await;
+    let (fetcher, _) = fetcher(options(&origin));
+    for (path, steps, expect) in [
+        ("/nothing", vec![], Err(Absence::Unreachable)),
+        ("/not-http", raw("SSH-2.0-OpenSSH_9.9\r\n\r\n"), Err(Absence::Unreachable)),
+        ("/http-0.9", raw("{\"client_id\":\"x\"}"), Err(Absence::Unreachable)),
+        (
+            "/early-hints",
+            raw(
+                "HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\nHTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}",
+            ),
+            ok("{}"),
+        ),
+        (
+            "/trailers",
+            raw("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\nx-trailer: 1\r\n\r\n"),
+            ok("{}"),
+        ),
+        (
+            "/two-lengths",
+            raw("HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\n{}x"),
+            Err(Absence::Unreachable),
+        ),
+    ] {
+        origin.script(path, steps);
+        let exhibit = fetcher.fulfil(&want(&format!("https://client.example{path}"))).await;
+        assert_eq!(gist(&exhibit), expect, "{path}: {:?}", exhibit.outcome);
+    }
 }
 
 #[tokio::test]
