@@ -62,7 +62,6 @@ fn set_options(options: &mut ResolverOpts, timeout: Duration) {
     options.cache_size = CACHE_ENTRIES;
     options.positive_max_ttl = Some(POSITIVE_MAX);
     options.negative_max_ttl = Some(NEGATIVE_MAX);
-    options.case_randomization = false;
 }
 
 impl Resolver for Dns {

@@ -126,3 +126,57 @@ impl Drop for Landing {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::judge::dossier::{Absence, Outcome, Purpose};
+    use crate::values::{PublicUrl, Timestamp};
+
+    fn locator(n: usize) -> Locator {
+        Locator { url: PublicUrl::parse(&format!("https://c.example/{n}")).unwrap(), purpose: Purpose::MetadataDocument }
+    }
+
+    fn board(flights: &Flights, n: usize, landings: &mut Vec<Landing>) -> Result<Board, String> {
+        flights.board(&locator(n), || None, || Ok(()), |landing| landings.push(landing))
+    }
+
+    #[test]
+    fn flights_are_bounded_and_those_under_way_can_still_be_joined() {
+        let (flights, mut landings) = (Flights::default(), Vec::new());
+        for n in 0..FLIGHTS_MAX {
+            assert!(matches!(board(&flights, n, &mut landings), Ok(Board::Own(_))));
+        }
+        assert!(board(&flights, FLIGHTS_MAX, &mut landings).is_err());
+        assert!(matches!(board(&flights, 0, &mut landings), Ok(Board::Joined(_))));
+        landings.clear();
+        assert_eq!(flights.len(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_lost_flight_wakes_its_callers_and_leaves_no_trace() {
+        let (flights, mut landings) = (Flights::default(), Vec::new());
+        let Ok(Board::Own(own)) = board(&flights, 1, &mut landings) else { panic!("no flight") };
+        let Ok(Board::Joined(joined)) = board(&flights, 1, &mut landings) else { panic!("not joined") };
+        landings.clear();
+        assert_eq!((own.landed().await, joined.landed().await), (None, None));
+        assert!(matches!(board(&flights, 1, &mut landings), Ok(Board::Own(_))));
+    }
+
+    #[tokio::test]
+    async fn a_closed_flight_lands_for_its_callers_only_and_does_not_disturb_the_next() {
+        let (flights, mut landings) = (Flights::default(), Vec::new());
+        let Ok(Board::Own(old)) = board(&flights, 1, &mut landings) else { panic!("no flight") };
+        flights.close(&locator(1), || {});
+        let Ok(Board::Own(_new)) = board(&flights, 1, &mut landings) else { panic!("joined what was closed") };
+        let at = Timestamp::from_secs(1);
+        let outcome = Outcome::Absent(Absence::Timeout, String::new());
+        let exhibit = Arc::new(Exhibit { outcome, obtained_at: at, checked_at: at });
+        landings.remove(0).land(|still_wanted| {
+            assert!(!still_wanted);
+            exhibit
+        });
+        assert!(old.landed().await.is_some());
+        assert_eq!(flights.len(), 1, "the next one is still under way");
+    }
+}

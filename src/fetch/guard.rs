@@ -1,11 +1,11 @@
 //! From a URL to addresses that may be dialled (CIMD section 8.6).
 //!
-//! A name is resolved **once**, every answer is checked, and what was checked is what is dialled: [`Checked`] has no other
-//! constructor and [`super::http`] connects to nothing else. So a name that changes its address between check and use (DNS
+//! A name is resolved **once**, every answer is checked, and what was checked is what is dialled: `Checked` has no other
+//! constructor and `super::http` connects to nothing else. So a name that changes its address between check and use (DNS
 //! rebinding) gains nothing, and one bad answer refuses the name: a public address next to a private one is how a name that is
 //! fine today is pointed inside tomorrow.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
@@ -37,11 +37,11 @@ pub trait Resolver: Send + Sync {
 
 /// Addresses of one URL, every one of them checked. Never empty.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Checked(Vec<SocketAddr>);
+pub(super) struct Checked(Vec<SocketAddr>);
 
 impl Checked {
     /// Those to dial, in this order.
-    pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> + '_ {
+    pub(super) fn addresses(&self) -> impl Iterator<Item = SocketAddr> + '_ {
         self.0.iter().copied().take(DIALS_MAX)
     }
 
@@ -52,7 +52,7 @@ impl Checked {
 }
 
 /// The address rules of one configuration.
-pub struct Guard {
+pub(super) struct Guard {
     resolver: Arc<dyn Resolver>,
     /// Lower-case names.
     overrides: BTreeMap<String, Vec<SocketAddr>>,
@@ -61,8 +61,7 @@ pub struct Guard {
 
 impl Guard {
     /// With the operator's `resolve` and `allow_networks`.
-    #[must_use]
-    pub fn new(resolver: Arc<dyn Resolver>, overrides: &BTreeMap<String, Vec<SocketAddr>>, allowed: Vec<IpNet>) -> Self {
+    pub(super) fn new(resolver: Arc<dyn Resolver>, overrides: &BTreeMap<String, Vec<SocketAddr>>, allowed: Vec<IpNet>) -> Self {
         let overrides = overrides.iter().map(|(name, to)| (name.to_ascii_lowercase(), to.clone())).collect();
         Self { resolver, overrides, allowed }
     }
@@ -103,8 +102,9 @@ impl Guard {
                 found.into_iter().map(|ip| SocketAddr::new(ip, port)).collect()
             }
         };
-        answers.sort_unstable();
-        answers.dedup();
+        // In the order given: servers rotate it to spread the load, operators write what they prefer first.
+        let mut seen = BTreeSet::new();
+        answers.retain(|answer| seen.insert(*answer));
         match answers.len() {
             0 => Err(unreachable(format!("{name} has no addresses"))),
             1..=ANSWERS_MAX => Ok(answers),

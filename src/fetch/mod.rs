@@ -1,7 +1,7 @@
 //! The only code that opens an outgoing connection (DESIGN.md section 7).
 //!
 //! [`Fetcher::fulfil`] turns a [`Want`] into an [`Exhibit`] and cannot fail: a failure is an exhibit. On the way, in this order:
-//! the document cache ([`cache`]); one flight per locator; the throttle; a slot; the [`guard`]; one GET ([`http`]). One deadline
+//! the document cache (`cache`); one flight per locator; the throttle; a slot; the [`guard`]; one GET (`http`). One deadline
 //! spans everything from the slot to the last byte.
 //!
 //! What is remembered: documents that came with a 200 and are fresh, and times at which not to ask. Never an error.

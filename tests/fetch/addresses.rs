@@ -2,6 +2,7 @@
 
 use super::support::dns::DnsServer;
 use super::*;
+use countersign::fetch::FetcherError;
 
 fn with_resolver(options: FetchOptions, resolver: Arc<Script>) -> (Fetcher, ManualClock) {
     let clock = ManualClock::at(start_of_time());
@@ -204,5 +205,6 @@ fn a_fetcher_can_be_made_outside_of_a_runtime() {
         Fetcher::new(FetchOptions { extra_roots, ..FetchOptions::default() }, Arc::<ManualClock>::clone(&clock)).err().unwrap();
     assert!(error.to_string().ends_with("it holds no certificate"), "{error}");
     let servers = vec!["192.0.2.1:53".parse().unwrap()];
-    assert!(Fetcher::new(FetchOptions { dns_servers: servers, ..FetchOptions::default() }, clock).is_ok());
+    let made = Fetcher::new(FetchOptions { dns_servers: servers, ..FetchOptions::default() }, clock);
+    assert!(matches!(made, Ok(_) | Err(FetcherError::NoRoots)), "a machine without roots is all that may be wrong");
 }

@@ -195,3 +195,23 @@ async fn what_was_invalidated_during_its_fetch_is_not_kept() {
     fetcher.invalidate(&want(URL).locator);
     assert_eq!(fetcher.stats().documents, 0);
 }
+
+#[tokio::test]
+async fn the_cache_holds_no_more_than_its_capacity_in_units_of_a_document() {
+    let origin = Origin::start().await;
+    let (fetcher, _) = fetcher(FetchOptions { capacity: 8, document_max_bytes: 100, ..options(&origin) });
+    for n in 0..20 {
+        origin.document(&format!("/{n}"), "{}");
+        assert!(gist(&fetcher.fulfil(&want(&format!("https://client.example/{n}"))).await).is_ok());
+        assert!(fetcher.stats().documents <= 8);
+    }
+    // Nine units: never kept, still answered.
+    origin.document("/keys", &"x".repeat(801));
+    let mut keys = want("https://client.example/keys");
+    keys.locator.purpose = Purpose::Jwks;
+    for expect in [1, 2] {
+        assert_eq!(gist(&fetcher.fulfil(&keys).await), Ok((200, "x".repeat(801))));
+        assert_eq!(origin.requests().iter().filter(|line| line.contains("/keys")).count(), expect);
+        assert!(fetcher.stats().documents <= 8, "the count makes the cache tidy up");
+    }
+}

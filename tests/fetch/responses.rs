@@ -34,6 +34,13 @@ async fn http_2_is_spoken_when_the_origin_prefers_it() {
     assert_eq!(gist(&exhibit), Ok((200, "{\"a\":1}".to_owned())));
     assert_eq!(gist(&fetcher.fulfil(&want("https://client.example/large")).await), Err(Absence::TooLarge));
     assert_eq!(gist(&fetcher.fulfil(&want("https://client.example/full")).await), Ok((200, "x".repeat(5120))));
+    let many: Vec<String> = (0..101).map(|n| format!("x-{n}: 1")).collect();
+    origin.answer("/many-headers", 200, &many.iter().map(String::as_str).collect::<Vec<_>>(), "x");
+    origin.answer("/long-header", 200, &[&format!("x-long: {}", "x".repeat(17_000))], "x");
+    for path in ["many-headers", "long-header"] {
+        let exhibit = fetcher.fulfil(&want(&format!("https://client.example/{path}"))).await;
+        assert_eq!(gist(&exhibit), Err(Absence::Unreachable), "{path}: {:?}", exhibit.outcome);
+    }
     insta::assert_snapshot!(origin.requests()[0].replace(env!("CARGO_PKG_VERSION"), "VERSION"), @"h2 sni=client.example GET https://client.example/c.json | accept: application/json, application/*+json | accept-encoding: identity | user-agent: countersign/VERSION");
     until("connections end with their fetch", || origin.active() == 0).await;
 }
@@ -88,6 +95,9 @@ async fn bodies_and_heads() {
         let head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n".to_vec();
         vec![Step::Send(head), Step::Flood(unit.as_bytes().to_vec())]
     };
+    let chunked = |size: usize| {
+        raw(&format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{size:x}\r\n{}\r\n0\r\n\r\n", "x".repeat(size)))
+    };
     let ok = |body: &str| Ok((200, body.to_owned()));
     let origin = Origin::start().await;
     let (fetcher, _) = fetcher(FetchOptions { timeout: Duration::from_secs(3), ..options(&origin) });
@@ -111,6 +121,8 @@ async fn bodies_and_heads() {
         ("/long-header", None, Err(Absence::Unreachable)),
         ("/huge", Some(raw("HTTP/1.1 200 OK\r\ncontent-length: 99999999999\r\n\r\n{")), Err(Absence::TooLarge)),
         ("/chunks", Some(endless("400\r\n{}\r\n".replace("{}", &"x".repeat(1024)).as_str())), Err(Absence::TooLarge)),
+        ("/full-in-chunks", Some(chunked(5120)), ok(&"x".repeat(5120))),
+        ("/over-in-chunks", Some(chunked(5121)), Err(Absence::TooLarge)),
         ("/short", Some(raw("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n{}")), Err(Absence::Unreachable)),
         ("/lying", Some(raw("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}and more than that")), ok("{}")),
         ("/until-close", Some(raw("HTTP/1.1 200 OK\r\n\r\n{}")), ok("{}")),
@@ -124,26 +136,6 @@ async fn bodies_and_heads() {
             Some([raw("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{"), vec![Step::Reset]].concat()),
             Err(Absence::Unreachable),
         ),
-        ("/nothing", Some(vec![]), Err(Absence::Unreachable)),
-        ("/not-http", Some(raw("SSH-2.0-OpenSSH_9.9\r\n\r\n")), Err(Absence::Unreachable)),
-        ("/http-0.9", Some(raw("{\"client_id\":\"x\"}")), Err(Absence::Unreachable)),
-        (
-            "/early-hints",
-            Some(raw(
-                "HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\nHTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}",
-            )),
-            ok("{}"),
-        ),
-        (
-            "/trailers",
-            Some(raw("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\nx-trailer: 1\r\n\r\n")),
-            ok("{}"),
-        ),
-        (
-            "/two-lengths",
-            Some(raw("HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\n{}x")),
-            Err(Absence::Unreachable),
-        ),
     ] {
         if let Some(steps) = steps {
             origin.script(path, steps);
@@ -152,6 +144,40 @@ async fn bodies_and_heads() {
         assert_eq!(gist(&exhibit), expect, "{path}: {:?}", exhibit.outcome);
     }
     until("no connection outlives its fetch", || origin.active() == 0).await;
+}
+
+/// Things that are not quite HTTP, and things of HTTP that are rare.
+#[tokio::test]
+async fn oddities() {
+    let ok = |body: &str| Ok((200, body.to_owned()));
+    let origin = Origin::start().await;
+    let (fetcher, _) = fetcher(options(&origin));
+    for (path, steps, expect) in [
+        ("/nothing", vec![], Err(Absence::Unreachable)),
+        ("/not-http", raw("SSH-2.0-OpenSSH_9.9\r\n\r\n"), Err(Absence::Unreachable)),
+        ("/http-0.9", raw("{\"client_id\":\"x\"}"), Err(Absence::Unreachable)),
+        (
+            "/early-hints",
+            raw(
+                "HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\nHTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}",
+            ),
+            ok("{}"),
+        ),
+        (
+            "/trailers",
+            raw("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\nx-trailer: 1\r\n\r\n"),
+            ok("{}"),
+        ),
+        (
+            "/two-lengths",
+            raw("HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\n{}x"),
+            Err(Absence::Unreachable),
+        ),
+    ] {
+        origin.script(path, steps);
+        let exhibit = fetcher.fulfil(&want(&format!("https://client.example{path}"))).await;
+        assert_eq!(gist(&exhibit), expect, "{path}: {:?}", exhibit.outcome);
+    }
 }
 
 #[tokio::test]
@@ -190,6 +216,17 @@ the deadline of 400 ms passed while waiting for the response's headers
 the deadline of 400 ms passed while shaking hands (TLS)
 ");
     until("no connection outlives its fetch", || origin.active() == 0).await;
+}
+
+#[tokio::test]
+async fn a_mute_peer_holds_nothing_past_the_deadline() {
+    for alpn in [&["h2"], &["http/1.1"]] {
+        let origin = Origin::with(Setup { alpn, mute: true, ..Setup::default() }).await;
+        let (fetcher, _) = fetcher(FetchOptions { timeout: Duration::from_millis(300), ..options(&origin) });
+        let exhibit = fetcher.fulfil(&want("https://client.example/c.json")).await;
+        assert_eq!(gist(&exhibit), Err(Absence::Timeout), "{alpn:?}: {:?}", exhibit.outcome);
+        until("the connection is closed", || origin.active() == 0).await;
+    }
 }
 
 #[tokio::test]

@@ -55,12 +55,14 @@ pub(crate) struct Setup {
     pub(crate) expired: bool,
     /// No TLS.
     pub(crate) plain: bool,
+    /// After the TLS handshake nothing is ever said.
+    pub(crate) mute: bool,
 }
 
 impl Default for Setup {
     fn default() -> Self {
         let names = &["client.example", "other.example", "*.many.example", "127.0.0.1"];
-        Self { alpn: &["http/1.1"], names, expired: false, plain: false }
+        Self { alpn: &["http/1.1"], names, expired: false, plain: false, mute: false }
     }
 }
 
@@ -97,7 +99,7 @@ impl Origin {
             active: AtomicUsize::new(0),
             peak: AtomicUsize::new(0),
         });
-        let (state, plain) = (Arc::clone(&shared), setup.plain);
+        let (state, plain, mute) = (Arc::clone(&shared), setup.plain, setup.mute);
         tokio::spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
@@ -106,7 +108,7 @@ impl Origin {
                 tokio::spawn(async move {
                     let active = state.active.fetch_add(1, Ordering::SeqCst) + 1;
                     state.peak.fetch_max(active, Ordering::SeqCst);
-                    serve(&state, (!plain).then_some(acceptor), stream).await;
+                    serve(&state, (!plain).then_some(acceptor), mute, stream).await;
                     state.active.fetch_sub(1, Ordering::SeqCst);
                 });
             }
@@ -193,12 +195,16 @@ fn server_config(setup: &Setup, directory: &TempDir) -> ServerConfig {
     config
 }
 
-async fn serve(state: &Arc<Shared>, acceptor: Option<TlsAcceptor>, mut stream: TcpStream) {
+async fn serve(state: &Arc<Shared>, acceptor: Option<TlsAcceptor>, mute: bool, mut stream: TcpStream) {
     let Some(acceptor) = acceptor else {
         let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
         return;
     };
-    let Ok(stream) = acceptor.accept(stream).await else { return };
+    let Ok(mut stream) = acceptor.accept(stream).await else { return };
+    if mute {
+        let _ = stream.read_to_end(&mut Vec::new()).await;
+        return;
+    }
     let (_, session) = stream.get_ref();
     let protocol = String::from_utf8_lossy(session.alpn_protocol().unwrap_or(b"none")).into_owned();
     let about = format!("{protocol} sni={}", session.server_name().unwrap_or("none"));
