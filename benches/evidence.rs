@@ -1,7 +1,12 @@
 //! Durable rows a second, and how long a row waits, beside what the disk itself can do: `cargo bench --bench evidence [-- DIR]`.
 //!
 //! Closed loop: each awaiter appends a record of 100 bytes, waits for the receipt, and appends the next.
-#![expect(clippy::disallowed_methods, clippy::expect_used, clippy::as_conversions, reason = "a benchmark measures time and may fail")]
+#![expect(
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::as_conversions,
+    reason = "a benchmark measures time and may fail"
+)]
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt as _;

@@ -1,1 +1,3 @@
+//! The `countersign` command.
+
 fn main() {}

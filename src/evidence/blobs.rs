@@ -187,7 +187,8 @@ impl BlobStore {
         let mut chain = Chain::begin(pack_log_id(), pack);
         while cursor.offset() < length {
             let at = cursor.offset();
-            let damaged = |reason: &str| Damage { file: path.clone(), offset: at, epoch: 0, index: 0, reason: reason.to_owned() };
+            let damaged =
+                |reason: &str| Damage { file: path.clone(), offset: at, epoch: 0, index: 0, reason: reason.to_owned() };
             let header = cursor.peek_header().map_err(ReadError::io(&path))?.map_err(|wrong| damaged(&wrong.to_string()))?;
             chain.prev = header.prev;
             chain.check(&header).map_err(damaged)?;
@@ -226,7 +227,8 @@ impl BlobStore {
         // Both lengths come from the pack: neither may make us allocate more than the largest blob needs.
         let bound = |length: u32| usize::try_from(length).unwrap_or(usize::MAX).min(MAX_BLOB);
         let stored = read_at(&file, place.offset, bound(place.stored)).map_err(ReadError::io(&path))?;
-        let bytes = if place.stored == place.length { Some(stored) } else { zstd::bulk::decompress(&stored, bound(place.length)).ok() };
+        let bytes =
+            if place.stored == place.length { Some(stored) } else { zstd::bulk::decompress(&stored, bound(place.length)).ok() };
         match bytes.filter(|bytes| Digest::of(bytes) == *digest) {
             Some(bytes) => Ok(Some(bytes)),
             None => {

@@ -96,8 +96,7 @@ fn after_an_error_of_fdatasync_nobody_gets_a_receipt_and_nothing_is_retried() {
 fn operations_come_in_the_order_that_recovery_relies_on() {
     let dir = tempfile::tempdir().unwrap();
     let faulty = Faulty::default();
-    let (log, _) =
-        EvidenceLog::open_on(LogOptions { segment_bytes: 4096, ..options(dir.path()) }, faulty.storage()).unwrap();
+    let (log, _) = EvidenceLog::open_on(LogOptions { segment_bytes: 4096, ..options(dir.path()) }, faulty.storage()).unwrap();
     for number in 0..200_u32 {
         let document = number.to_be_bytes().repeat(20);
         // Every second one is new.
@@ -129,7 +128,8 @@ fn operations_come_in_the_order_that_recovery_relies_on() {
     }
     assert!(created > 5, "segments were rotated");
     // Each record brought a new blob: between two records' writes stands the write of a blob and its fdatasync.
-    let writes: Vec<_> = trace.iter().filter_map(|op| if let Op::Pwrite(name) = op { Some(name.as_str()) } else { None }).collect();
+    let writes: Vec<_> =
+        trace.iter().filter_map(|op| if let Op::Pwrite(name) = op { Some(name.as_str()) } else { None }).collect();
     let mut blobs = 0;
     let mut records = 0;
     for name in writes {
@@ -257,7 +257,8 @@ fn the_queue_is_bounded_in_bytes() {
     let log = open(dir.path(), &faulty);
     faulty.set(|faults| faults.hang = Some(0));
     let record = vec![1; 60_000];
-    let taken = (0..100).map(|_| log.append(&record, &[])).take_while(|append| format!("{append:?}").contains("Waiting")).count();
+    let taken =
+        (0..100).map(|_| log.append(&record, &[])).take_while(|append| format!("{append:?}").contains("Waiting")).count();
     assert_eq!(taken, (1 << 20) / 60_002);
     faulty.set(|faults| faults.hang = None);
 }
@@ -296,9 +297,7 @@ fn a_power_cut_at_any_fdatasync_loses_nothing_that_was_acknowledged() {
             let log = log.clone();
             move || hammer(&log, 4)
         });
-        eventually("the disk hangs", || {
-            faulty.trace().iter().filter(|op| matches!(op, Op::Fdatasync(_))).count() >= countdown
-        });
+        eventually("the disk hangs", || faulty.trace().iter().filter(|op| matches!(op, Op::Fdatasync(_))).count() >= countdown);
         std::thread::sleep(Duration::from_millis(5));
         // The same moment, survived in different ways.
         let copies: Vec<_> = (0..3).map(|_| tempfile::tempdir().unwrap()).collect();

@@ -224,7 +224,8 @@ impl EvidenceLog {
         let next_index = recovered.chain.next_index;
         let clean = tail_cut.is_none() && (recovered.closed || recovered.chain.next_seq == 0);
         let opened = Opened { epoch, next_index, tail_cut, blob_tail_cut, clean };
-        let start = Start { storage, wal: wal.clone(), segment_bytes, reserve: reserve_bytes, chain: recovered.chain, next_pack };
+        let start =
+            Start { storage, wal: wal.clone(), segment_bytes, reserve: reserve_bytes, chain: recovered.chain, next_pack };
         let begun = Writer::new(Arc::clone(&shared), start);
         let writer = begun.map_err(|failure| OpenError::io(&wal, "begin a segment in")(std::io::Error::other(failure)))?;
         let thread = std::thread::Builder::new().name("evidence".to_owned()).spawn(|| writer.run());

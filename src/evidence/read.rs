@@ -400,7 +400,9 @@ impl Records<'_> {
                 match expected.check(header) {
                     Ok(()) => {
                         expected.advance(header, frame.hash());
-                        for (index, bytes) in (header.first_index..).zip(frame.records()).filter(|(index, _)| *index >= self.index) {
+                        for (index, bytes) in
+                            (header.first_index..).zip(frame.records()).filter(|(index, _)| *index >= self.index)
+                        {
                             self.ready.push_back(Record { epoch: self.epoch, index, bytes: bytes.to_vec() });
                         }
                         let length = header.frame_len();

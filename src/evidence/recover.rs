@@ -80,12 +80,7 @@ pub(crate) struct End {
 }
 
 /// Walks a segment, moving `chain` over each valid frame. Stops at the first that is not, or that is not the next in the chain.
-pub(crate) fn walk(
-    path: &Path,
-    chain: &mut Chain,
-    depth: Depth,
-    each: &mut dyn FnMut(&Frame<'_>),
-) -> Result<End, ReadError> {
+pub(crate) fn walk(path: &Path, chain: &mut Chain, depth: Depth, each: &mut dyn FnMut(&Frame<'_>)) -> Result<End, ReadError> {
     let mut cursor = Cursor::open(path).map_err(ReadError::io(path))?;
     if depth == Depth::Headers {
         skip_by_headers(&mut cursor, chain).map_err(ReadError::io(path))?;

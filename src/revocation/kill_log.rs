@@ -264,8 +264,7 @@ impl Verifier {
         if order.prev != self.head {
             return Err(Wrong::Chain);
         }
-        let texts =
-            [("value", &order.target.value), ("reason", &order.reason), ("ticket", &order.ticket), ("by", &order.by)];
+        let texts = [("value", &order.target.value), ("reason", &order.reason), ("ticket", &order.ticket), ("by", &order.by)];
         for (name, text) in texts {
             // A target and a name there must be; a reason and a ticket are asked for by whoever asks for them.
             if text.len() > MAX_TEXT || (text.is_empty() && matches!(name, "value" | "by")) {

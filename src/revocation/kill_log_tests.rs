@@ -61,7 +61,9 @@ fn every_flipped_byte_is_refused_with_its_line() {
     let path = dir.path().join("kill/log.jws");
     let last = bytes.len() - 1;
     // Each byte in the first round, each bit of some in the second; the last newline alone is the mark of a finished line.
-    for (at, flip) in (0..last).map(|at| (at, 1)).chain((0..last).step_by(29).flat_map(|at| (0..8).map(move |bit| (at, 1 << bit)))) {
+    for (at, flip) in
+        (0..last).map(|at| (at, 1)).chain((0..last).step_by(29).flat_map(|at| (0..8).map(move |bit| (at, 1 << bit))))
+    {
         let mut damaged = bytes.clone();
         damaged[at] ^= flip;
         std::fs::write(&path, &damaged).unwrap();
@@ -97,7 +99,8 @@ fn removed_swapped_and_doubled_lines_are_noticed() {
     let bytes = three(dir.path());
     let lines: Vec<_> = bytes.split_inclusive(|byte| *byte == b'\n').collect();
     for order in [vec![1, 2], vec![0, 2], vec![1, 0, 2], vec![0, 0, 1, 2]] {
-        std::fs::write(dir.path().join("kill/log.jws"), order.iter().map(|at| lines[*at]).collect::<Vec<_>>().concat()).unwrap();
+        std::fs::write(dir.path().join("kill/log.jws"), order.iter().map(|at| lines[*at]).collect::<Vec<_>>().concat())
+            .unwrap();
         assert!(matches!(KillLog::open(dir.path()), Err(KillLogError::Damaged { .. })), "{order:?}");
     }
 }
