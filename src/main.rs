@@ -1,3 +1,3 @@
-//! The `countersign` program.
+//! The `countersign` command.
 
 fn main() {}

@@ -1,4 +1,5 @@
 //! The evidence log as its users see it, on a real file system: restarts, damage to each byte, and being killed.
+#![expect(clippy::unwrap_used, reason = "helpers of tests, which clippy does not recognise as such")]
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -314,7 +315,7 @@ fn readers_see_only_whole_frames_while_a_writer_is_at_work() {
         .map(|writer| {
             let log = log.clone();
             std::thread::spawn(move || {
-                (0..500_u32).for_each(|n| drop(log.append_blocking(&[writer; 150].repeat(1 + n as usize % 5), &[]).unwrap()))
+                (0..500_usize).for_each(|n| drop(log.append_blocking(&[writer; 150].repeat(1 + n % 5), &[]).unwrap()))
             })
         })
         .collect();

@@ -139,6 +139,11 @@ fn skip_by_headers(cursor: &mut Cursor, chain: &mut Chain) -> std::io::Result<()
 
 /// Reads the epoch's segments. Changes nothing.
 pub(crate) fn recover(wal: &Path, log_id: Digest, epoch: u32) -> Result<Recovered, OpenError> {
+    recover_reading(wal, log_id, epoch, VERIFIED_ON_OPEN)
+}
+
+/// As `recover`, reading so many bytes at the end in full.
+pub(crate) fn recover_reading(wal: &Path, log_id: Digest, epoch: u32, verified: u64) -> Result<Recovered, OpenError> {
     let mut files = Vec::new();
     let mut after: u64 = 0;
     for (first, path) in segments(wal).map_err(OpenError::io(wal, "list"))? {
@@ -152,7 +157,7 @@ pub(crate) fn recover(wal: &Path, log_id: Digest, epoch: u32) -> Result<Recovere
     let last = files.len().saturating_sub(1);
     for (at, (first, path, size)) in files.into_iter().enumerate() {
         after = after.saturating_sub(size);
-        let depth = if after < VERIFIED_ON_OPEN { Depth::Full } else { Depth::Headers };
+        let depth = if at == last || after < verified { Depth::Full } else { Depth::Headers };
         let mut note = |frame: &Frame<'_>| closed = frame.header.kind == Kind::Closed;
         let end = walk_named(&path, first, &mut chain, depth, &mut note)?;
         let sound = match end.rest {

@@ -236,12 +236,15 @@ impl Writer {
         Ok(synced)
     }
 
-    /// The segment that the next frame goes to. A frame is never split, and a marker always fits behind one: it must not begin a
-    /// segment, whose name is the index of its first record.
+    /// The segment that the next frame goes to; its length is 0 for a marker, which always goes behind a frame of records: alone in a
+    /// segment, it would take the name of the segment that the next record begins. A frame is never split.
     fn segment_for(&mut self, length: u64) -> Result<&mut Active, Trouble> {
+        let fits = |active: &Active| {
+            let with_marker = active.offset.saturating_add(length).saturating_add(MARKER_LEN);
+            length == 0 || active.offset == 0 || with_marker <= self.segment_bytes
+        };
         let segment = match self.segment.take() {
-            Some(active) if active.offset == 0 => active,
-            Some(active) if active.offset.saturating_add(length).saturating_add(MARKER_LEN) <= self.segment_bytes => active,
+            Some(active) if fits(&active) => active,
             other => {
                 if let Some(full) = other {
                     // Only gives back preallocated space: that it fails, or is undone by a crash, does no harm.
