@@ -99,29 +99,17 @@ impl DataDir {
         }
     }
 
-    /// The last records, newest first, at most `limit` of those that `wanted` takes.
+    /// Every record, oldest first.
     ///
     /// # Errors
-    /// When they cannot be read.
-    pub fn latest(
-        &self,
-        origin: &str,
-        limit: usize,
-        mut wanted: impl FnMut(&Located) -> bool,
-    ) -> Result<Vec<Located>, ArchiveError> {
-        let mut kept = std::collections::VecDeque::new();
+    /// When one cannot be read.
+    pub fn each(&self, origin: &str, mut take: impl FnMut(&Located)) -> Result<(), ArchiveError> {
         for epoch in self.reader.epochs()? {
             for raw in self.reader.records(epoch, 0)? {
-                let located = located(&raw?, origin)?;
-                if wanted(&located) {
-                    kept.push_back(located);
-                    if kept.len() > limit {
-                        kept.pop_front();
-                    }
-                }
+                take(&located(&raw?, origin)?);
             }
         }
-        Ok(kept.into_iter().rev().collect())
+        Ok(())
     }
 
     /// Decides again what a record says was decided.

@@ -16,6 +16,7 @@ pub mod config;
 pub mod evidence;
 pub mod fetch;
 pub mod judge;
+pub mod listing;
 pub mod publisher;
 pub mod record;
 pub mod replay;
