@@ -10,8 +10,20 @@
 //!
 //! Start reading at [`judge`]; `ARCHITECTURE.md` has the map.
 
+pub mod archive;
+pub mod clock;
 pub mod config;
+pub mod evidence;
+pub mod fetch;
 pub mod judge;
+pub mod listing;
 pub mod publisher;
+pub mod record;
+pub mod replay;
+pub mod revocation;
 pub mod rules;
+pub mod service;
 pub mod values;
+
+/// The version that records name, so that a replay can say *other version* rather than *differs*.
+pub const BUILD: &str = concat!("countersign/", env!("CARGO_PKG_VERSION"));

@@ -1,4 +1,7 @@
-//! The side that vouches: keys, and what is signed with them. Nothing here decides; what it signs is fed to our own judge.
+//! What this verifier signs, and with which keys: `keys` and `issuer_keys` are the only files that hold private ones. Nothing
+//! here decides; the statements that it signs are fed to our own judge.
 
 pub mod issuer_keys;
+/// Private keys: made, kept, used for signing.
+pub mod keys;
 pub mod statements;
