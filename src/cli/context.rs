@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use countersign::clock::{Clock as _, SystemClock};
 use countersign::config::Config;
 use countersign::values::Timestamp;
 
@@ -41,10 +42,9 @@ impl Context {
     }
 
     /// The time.
-    #[expect(clippy::disallowed_methods, reason = "until the shell's clock is here")]
+    #[expect(clippy::unused_self, reason = "the time is part of what a command works with")]
     pub(crate) fn now(&self) -> Timestamp {
-        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-        Timestamp::from_millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+        SystemClock.now()
     }
 }
 
