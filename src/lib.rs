@@ -15,6 +15,7 @@ pub mod clock;
 pub mod config;
 pub mod evidence;
 pub mod fetch;
+pub mod http;
 pub mod judge;
 pub mod listing;
 pub mod publisher;

@@ -24,7 +24,7 @@ mod ledger;
 mod open;
 
 pub use answer::{Answer, CacheState};
-pub use kills::{Kills, NewKill, RevokeError};
+pub use kills::{KillAction, Kills, NewKill, RevokeError};
 pub use open::{OpenError, kill_set};
 
 use flight::{Flights, Landed};
