@@ -41,6 +41,14 @@ impl Context {
         Ok(config)
     }
 
+    /// Runs something asynchronous to its end.
+    #[expect(clippy::unused_self, reason = "a runtime is part of what a command works with")]
+    pub(crate) fn block_on<T>(&self, future: impl Future<Output = T>) -> Result<T, Failure> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| Failure::new("runtime", error, "check the limits on threads and open files"))?;
+        Ok(runtime.block_on(future))
+    }
+
     /// The time.
     #[expect(clippy::unused_self, reason = "the time is part of what a command works with")]
     pub(crate) fn now(&self) -> Timestamp {

@@ -13,12 +13,19 @@ mod args;
 mod completions;
 mod context;
 mod doctor;
+mod dossier;
+mod evidence;
+mod explain;
 mod failure;
 mod lint;
 mod paint;
 mod reference;
+mod remote;
+mod revoke;
+mod serve;
 mod show;
 mod table;
+mod verify;
 
 use context::Context;
 use failure::Failure;
@@ -35,6 +42,8 @@ pub(crate) mod exit {
     pub(crate) const UNRESOLVED: u8 = 3;
     /// The command line makes no sense (`EX_USAGE` of sysexits.h).
     pub(crate) const USAGE: u8 = 64;
+    /// `serve`: the evidence could not be written (`EX_IOERR`). A supervisor may start it again.
+    pub(crate) const IO: u8 = 74;
 }
 
 const AFTER_HELP: &str = "\
@@ -101,6 +110,17 @@ pub(crate) enum Color {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Run the service
+    Serve(serve::Serve),
+    /// Decide once about a client
+    Verify(verify::Verify),
+    /// Why a decision came out as it did: every check, with its specification and what it rests on
+    Explain(explain::Explain),
+    /// List, show, audit and replay what was decided
+    #[command(subcommand)]
+    Evidence(evidence::Evidence),
+    /// Give, list and lift kill orders
+    Revoke(revoke::Revoke),
     /// Check a metadata document or a statement before publishing it: every rule, with the field at fault
     Lint(lint::Lint),
     /// List, check and make trust anchors; sign statements
@@ -150,19 +170,29 @@ pub(crate) fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match run(cli.command, &context) {
         Ok(outcome) => finish(&outcome),
         Err(failure) => {
-            let _ = writeln!(std::io::stderr(), "{}", context.paint_err.error_line(&failure.to_string()));
-            exit::FAILURE.into()
+            to_stderr(&context.paint_err.error_line(&failure.to_string()));
+            failure.exit().into()
         }
     }
 }
 
 fn run(command: Command, context: &Context) -> Result<Outcome, Failure> {
     match command {
+        Command::Serve(serve) => serve.run(context),
+        Command::Verify(verify) => verify.run(context),
+        Command::Explain(explain) => explain.run(context),
+        Command::Evidence(evidence) => evidence.run(context),
+        Command::Revoke(revoke) => revoke.run(context),
         Command::Lint(lint) => lint.run(context),
         Command::Anchors(anchors) => anchors.run(context),
         Command::Doctor(doctor) => doctor.run(context),
         Command::Completions(completions) => completions.run(&mut Cli::command()),
     }
+}
+
+/// Writes a line to stderr at once; nobody listening there is no failure.
+pub(crate) fn to_stderr(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 /// Notes first, so that a terminal shows the answer last. A reader that went away (`| head`) is not a failure.

@@ -1,6 +1,8 @@
 //! `lint REF`: for client developers, before publishing. The rules are the judge's own; only the stopping at the first failure
 //! is not.
 
+use std::sync::Arc;
+
 use clap::{Args, ValueEnum};
 
 use super::context::{Context, json_text};
@@ -8,10 +10,12 @@ use super::failure::Failure;
 use super::paint::{Mark, Paint};
 use super::reference::{Reference, is_jws};
 use super::{Outcome, exit, table};
+use countersign::clock::{Clock as _, SystemClock};
 use countersign::config::Config;
+use countersign::fetch::Fetcher;
 use countersign::judge::profile::Profile;
 use countersign::judge::{Dossier, RulesSource};
-use countersign::values::ClientIdUrl;
+use countersign::service::fetch_options;
 
 mod rows;
 
@@ -70,7 +74,7 @@ impl Lint {
             source.profile = profile.profile();
         }
         let subject = self.subject()?;
-        let dossier = fetch(&subject)?;
+        let dossier = context.block_on(fetch(&subject, &source, &config))??;
         let rows = rows::of(&subject, &source, &dossier, context.now())?;
         let exit = match verdict(&rows) {
             Mark::Bad => exit::DENIED,
@@ -109,14 +113,32 @@ fn source(config: &Config, notes: &mut Vec<String>) -> Result<RulesSource, Failu
     }
 }
 
-/// Fetches what the subject needs.
-fn fetch(subject: &Subject) -> Result<Dossier, Failure> {
-    match subject {
-        Subject::Url(text) if ClientIdUrl::parse(text).is_ok() => {
-            Err(Failure::new(text, "fetching is not built in yet", "save the document and lint it as @FILE with --url"))
+/// Fetches what the subject needs, as a verifier with this configuration would.
+async fn fetch(subject: &Subject, source: &RulesSource, config: &Config) -> Result<Dossier, Failure> {
+    // A document, an issuer's keys, and keys once more for an unknown `kid`.
+    const ROUNDS_MAX: usize = 4;
+    let clock = Arc::new(SystemClock);
+    let mut dossier = Dossier::new();
+    let mut fetcher = None;
+    for _ in 0..ROUNDS_MAX {
+        let wants = rows::wants(subject, source, &dossier, clock.now())?;
+        if wants.is_empty() {
+            break;
         }
-        _ => Ok(Dossier::new()),
+        let fetcher = match &fetcher {
+            Some(fetcher) => fetcher,
+            None => {
+                let made = Fetcher::new(fetch_options(config), Arc::<SystemClock>::clone(&clock));
+                let advice = "correct `fetch.extra_roots`, or install the system's root certificates";
+                &*fetcher.insert(made.map_err(|error| Failure::new("fetch", error, advice))?)
+            }
+        };
+        for want in wants {
+            let exhibit = fetcher.fulfil(&want).await;
+            dossier.insert(want.locator, exhibit);
+        }
     }
+    Ok(dossier)
 }
 
 /// The worst of all rows; `Skip` when the document itself could not be had.
@@ -202,6 +224,13 @@ fn report(subject: &Subject, source: &RulesSource, rows: &[Row]) -> serde_json::
         "pass": count(Mark::Good), "warn": count(Mark::Warn), "fail": count(Mark::Bad), "skip": count(Mark::Skip),
         "code": rows.iter().find_map(|row| row.code),
     })
+}
+
+/// Rules without any anchor.
+#[cfg(test)]
+pub(super) fn no_anchors() -> countersign::judge::Rules {
+    let config = Config { trust_anchors: "/nonexistent".into(), policies: "/nonexistent".into(), ..Config::default() };
+    countersign::rules::load(&config).unwrap()
 }
 
 #[cfg(test)]

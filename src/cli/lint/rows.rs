@@ -8,7 +8,7 @@ use std::sync::Arc;
 use countersign::judge::anchors::AnchorFile;
 use countersign::judge::dossier::{Exhibit, Locator, Outcome, Purpose, Response};
 use countersign::judge::metadata::{self, Level, Role, RuleResult};
-use countersign::judge::{Check, Decision, Dossier, KillSet, Rules, RulesSource, Step, Verdict, judge};
+use countersign::judge::{Check, Decision, Dossier, KillSet, Rules, RulesSource, Step, Verdict, Want, judge};
 use countersign::values::client::{Client, Kind, Request};
 use countersign::values::json::{Json, Object};
 use countersign::values::{ClientIdUrl, ClientRef, Code, PublicUrl, Timestamp};
@@ -99,6 +99,33 @@ pub(crate) fn of(subject: &Subject, source: &RulesSource, dossier: &Dossier, at:
     }
 }
 
+/// What has to be fetched before the rows can be told.
+pub(crate) fn wants(subject: &Subject, source: &RulesSource, dossier: &Dossier, at: Timestamp) -> Result<Vec<Want>, Failure> {
+    let step = match subject {
+        Subject::Statement(jws) => statement_step(jws, &Rules::parse(source.clone())?, dossier, at),
+        Subject::Content { url: None, .. } => return Ok(Vec::new()),
+        Subject::Url(url) => document_step(url, &with_lint_anchor(url, source)?, dossier, at),
+        Subject::Content { url: Some(url), bytes, .. } => {
+            let Ok(id) = ClientIdUrl::parse(url) else { return Ok(Vec::new()) };
+            let mut dossier = dossier.clone();
+            let (locator, exhibit) = unpublished(&id, bytes, at);
+            dossier.insert(locator, exhibit);
+            document_step(url, &with_lint_anchor(url, source)?, &dossier, at)
+        }
+    };
+    Ok(if let Step::Need(wants) = step { wants } else { Vec::new() })
+}
+
+fn document_step(url: &str, rules: &Rules, dossier: &Dossier, at: Timestamp) -> Step {
+    let client = Client { id: Some(url.to_owned()), kind: Some(Kind::MetadataDocument), ..Client::default() };
+    judge(&Request { client, ..Request::default() }, dossier, rules, &KillSet::default(), at)
+}
+
+fn statement_step(jws: &str, rules: &Rules, dossier: &Dossier, at: Timestamp) -> Step {
+    let client = Client { software_statement: Some(jws.to_owned()), ..Client::default() };
+    judge(&Request { client, ..Request::default() }, dossier, rules, &KillSet::default(), at)
+}
+
 fn of_document(
     url: Option<&str>,
     content: Option<&[u8]>,
@@ -132,9 +159,7 @@ fn of_document(
         dossier.insert(locator, exhibit);
     }
     let rules = with_lint_anchor(text, source)?;
-    let request = Request { client, ..Request::default() };
-    let step = judge(&request, &dossier, &rules, &KillSet::default(), at);
-    let mut rows = rows_of_step(&step);
+    let mut rows = rows_of_step(&document_step(text, &rules, &dossier, at));
     rows.retain(|row| !matches!(row.group(), "Document") || row.check == Check::CimdStrictJson);
     if content.is_some() {
         not_fetched(&mut rows);
@@ -157,10 +182,8 @@ fn of_document(
 }
 
 fn of_statement(jws: &str, source: &RulesSource, dossier: &Dossier, at: Timestamp) -> Result<Vec<Row>, Failure> {
-    let client = Client { software_statement: Some(jws.to_owned()), ..Client::default() };
-    let request = Request { client, ..Request::default() };
     let rules = Rules::parse(source.clone())?;
-    let mut rows = rows_of_step(&judge(&request, dossier, &rules, &KillSet::default(), at));
+    let mut rows = rows_of_step(&statement_step(jws, &rules, dossier, at));
     rows.retain(|row| row.group() == "Statement");
     let payload = jws.split('.').nth(1).and_then(|part| data_encoding::BASE64URL_NOPAD.decode(part.as_bytes()).ok());
     if let Some(claims) = payload.and_then(|bytes| Json::parse_object(&bytes).ok()) {

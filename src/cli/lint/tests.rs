@@ -9,8 +9,7 @@ fn at() -> Timestamp {
 }
 
 fn no_anchors() -> RulesSource {
-    let config = Config { trust_anchors: "/nonexistent".into(), policies: "/nonexistent".into(), ..Config::default() };
-    source(&config, &mut Vec::new()).unwrap()
+    super::no_anchors().source().clone()
 }
 
 fn content(document: &str, url: Option<&str>) -> Subject {
