@@ -15,7 +15,7 @@ use countersign::values::{Digest, Timestamp};
 /// Decisions, newest first.
 #[derive(Args)]
 #[command(after_help = super::EXAMPLES)]
-pub(super) struct List {
+pub(crate) struct List {
     /// Of this client
     #[arg(long, value_name = "ID")]
     client: Option<String>,
