@@ -156,7 +156,7 @@ fn render(page: &Value, paint: Paint, quiet: bool) -> String {
         let at = text(row, "at");
         let at = format!("{} {}", at.get(..10).unwrap_or("-"), at.get(11..23).unwrap_or_default());
         if let Some(what) = row.get("what").and_then(Value::as_str) {
-            return vec![at, paint.dim(&text(row, "kind")), paint.dim(what)];
+            return vec![at, paint.dim(&text(row, "kind")), String::new(), paint.dim(what)];
         }
         let word = text(row, "decision");
         let word = match word.as_str() {
