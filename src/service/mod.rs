@@ -327,7 +327,7 @@ impl Inner {
         rules: &Rules,
     ) -> Result<crate::evidence::Receipt, AppendError> {
         let shape = ledger::Shape::of(request);
-        let record = Record::Evaluation(Evaluation {
+        let record = Record::Evaluation(Box::new(Evaluation {
             at: decision.at(),
             answered,
             request: shape.digest,
@@ -339,7 +339,7 @@ impl Inner {
             client: ClientFacts::of(decision),
             build: crate::BUILD.to_owned(),
             trace,
-        });
+        }));
         let mut blobs = vec![(shape.digest, &shape.bytes), (rules.digest(), rules.bytes())];
         for (_, exhibit) in dossier.iter() {
             if let Outcome::Response(response) = &exhibit.outcome {
