@@ -1,3 +1,7 @@
-//! The `countersign` command.
+//! The `countersign` command: parse arguments, run, exit code. Everything else is in `cli`, one file a subcommand.
 
-fn main() {}
+mod cli;
+
+fn main() -> std::process::ExitCode {
+    cli::main(std::env::args_os())
+}

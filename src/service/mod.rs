@@ -21,6 +21,7 @@ mod answer;
 mod flight;
 mod kills;
 mod ledger;
+mod once;
 mod open;
 
 pub use answer::{Answer, CacheState};
