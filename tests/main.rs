@@ -2,6 +2,7 @@
 
 mod case;
 mod cimd_vectors;
+mod jose_vectors;
 mod tidy;
 
 use std::fs;
