@@ -55,6 +55,63 @@ pub(crate) fn web_anchor(id: &str, client_ids: &[&str]) -> String {
     )
 }
 
+/// The issuer of the committed statements.
+pub(crate) const REGISTRY: &str = "https://registry.example";
+/// The client that they are about.
+pub(crate) const CLIENT: &str = "https://client.example/oauth/client.json";
+
+/// The anchor of [`REGISTRY`] with its keys in a file, in force at [`AT`]. `keys` replaces the line that names them.
+pub(crate) fn registry_anchor(id: &str, keys: &str) -> String {
+    format!(
+        "id = {id:?}\nkind = \"statement-issuer\"\n[approval]\nby = \"sec@acme.example\"\nticket = \"SEC-2\"\non = 2026-11-01\n\
+         until = 2027-05-01\n[vouches]\nclasses = [\"agent\", \"partner\"]\nscopes = [\"files.*\", \"search\"]\n\
+         tools = [\"files.read\", \"search.*\"]\nmax_lifetime = \"24h\"\n[statement]\nissuer = {REGISTRY:?}\n{keys}\n\
+         algorithms = [\"ES256\", \"ES384\", \"PS256\", \"PS384\", \"PS512\", \"RS256\", \"RS384\", \"RS512\", \"EdDSA\"]\n"
+    )
+}
+
+/// What one independent signer made of `tests/signers/plan.json`.
+#[derive(serde::Deserialize)]
+pub(crate) struct Fixture {
+    pub(crate) signer: String,
+    pub(crate) at: String,
+    pub(crate) jwks: Value,
+    pub(crate) statements: BTreeMap<String, String>,
+}
+
+impl Fixture {
+    pub(crate) fn read(path: &std::path::Path) -> Self {
+        let text = std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        serde_json::from_slice(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    }
+
+    /// The committed fixture of `node`, `python` or `openssl`.
+    pub(crate) fn committed(signer: &str) -> Self {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+        Self::read(&root.join(format!("tests/vectors/statements/{signer}.json")))
+    }
+
+    /// The committed statement of that name.
+    pub(crate) fn statement(&self, name: &str) -> &str {
+        self.statements.get(name).unwrap_or_else(|| panic!("{} has no statement {name:?}", self.signer))
+    }
+
+    /// Rules with the registry's anchor and these keys.
+    pub(crate) fn rules(&self) -> RulesSource {
+        let mut source = rules(Profile::Ietf);
+        anchor(&mut source, "registry", registry_anchor("registry", "jwks_file = \"registry.json\""));
+        source.files.insert("registry.json".into(), self.jwks.to_string());
+        source
+    }
+}
+
+/// A request that presents a statement and nothing else.
+pub(crate) fn request_with(statement: &str) -> Request {
+    let mut request = Request::default();
+    request.client.software_statement = Some(statement.to_owned());
+    request
+}
+
 /// A case. `web` is what a fetch of a URL brings.
 pub(crate) struct Case {
     pub(crate) request: Request,
@@ -62,6 +119,8 @@ pub(crate) struct Case {
     pub(crate) orders: Vec<(TargetKind, String)>,
     pub(crate) at: Timestamp,
     pub(crate) web: BTreeMap<Locator, Exhibit>,
+    /// What the same fetch brings when it is repeated because the first answer did not do.
+    pub(crate) again: BTreeMap<Locator, Exhibit>,
 }
 
 /// What came of it.
@@ -75,7 +134,7 @@ pub(crate) struct Judged {
 impl Case {
     pub(crate) fn new(rules: RulesSource, request: Request) -> Self {
         let rules = Rules::parse(rules).unwrap_or_else(|error| panic!("{error}"));
-        Self { request, rules, orders: vec![], at: at(AT), web: BTreeMap::new() }
+        Self { request, rules, orders: vec![], at: at(AT), web: BTreeMap::new(), again: BTreeMap::new() }
     }
 
     pub(crate) fn document(mut self, url: &str, body: impl Into<Vec<u8>>) -> Self {
@@ -124,6 +183,7 @@ impl Case {
                                 dossier.get(&want.locator).is_some_and(|e| e.checked_at == after),
                                 "asked after another check"
                             );
+                            answer = self.again.get(&want.locator).cloned().unwrap_or(answer);
                             answer.checked_at = self.at;
                         }
                         dossier.insert(want.locator.clone(), Arc::new(answer));
