@@ -3,6 +3,7 @@
 mod case;
 mod cimd_vectors;
 mod jose_vectors;
+mod jwks;
 mod statements;
 mod tidy;
 
