@@ -252,7 +252,7 @@ pub(crate) fn dossier_to_json(dossier: &Dossier) -> Value {
         let mut entry = match &exhibit.outcome {
             Outcome::Response(response) => json!({
                 "status": response.status,
-                "headers": response.headers.iter().cloned().collect::<BTreeMap<String, String>>(),
+                "headers": joined(&response.headers),
                 "body_b64": BASE64.encode(&response.body),
             }),
             Outcome::Absent(absence, detail) => json!({ "absent": absence, "detail": detail }),
@@ -264,6 +264,15 @@ pub(crate) fn dossier_to_json(dossier: &Dossier) -> Value {
         entry
     };
     dossier.iter().map(one).collect()
+}
+
+/// RFC 9110 section 5.3: lines of one name are one list.
+fn joined(headers: &[(String, String)]) -> BTreeMap<&str, String> {
+    let mut joined: BTreeMap<&str, String> = BTreeMap::new();
+    for (name, value) in headers {
+        joined.entry(name).and_modify(|list| *list = format!("{list}, {value}")).or_insert_with(|| value.clone());
+    }
+    joined
 }
 
 fn dossier_from_json(entries: &Value) -> Dossier {

@@ -2,6 +2,7 @@
 
 mod case;
 mod cimd_vectors;
+mod corpus;
 mod jose_vectors;
 mod jwks;
 mod statements;
