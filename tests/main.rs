@@ -5,6 +5,7 @@ mod cimd_vectors;
 mod corpus;
 mod jose_vectors;
 mod jwks;
+mod properties;
 mod statements;
 mod tidy;
 
