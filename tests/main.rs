@@ -2,7 +2,9 @@
 
 mod case;
 mod cimd_vectors;
+mod compile_fail;
 mod corpus;
+mod fuzz_corpus;
 mod jose_vectors;
 mod jwks;
 mod properties;
