@@ -3,8 +3,6 @@
 //! Each file of `compile_fail/` names in its first line the error that the compiler must give. They are compiled against the
 //! library that this binary was linked with; `trybuild` would check all dependencies once more first (157 s, cold).
 
-#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;

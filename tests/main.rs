@@ -1,5 +1,13 @@
 //! The one integration test binary. Each subject is a module: a `check` function and a table.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test stops at the first surprise"
+)]
+
 mod case;
 mod cimd_vectors;
 mod compile_fail;
