@@ -1,7 +1,5 @@
 //! What holds for every input, not only for those that somebody thought of.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test stops at the first surprise")]
-
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;

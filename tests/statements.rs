@@ -2,8 +2,6 @@
 //! committed, with the code that it must get (`signers/plan.json`, written from the specification); then every statement is
 //! broken in every way that a table can hold.
 
-#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
-
 use std::path::Path;
 use std::process::Command;
 
