@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use countersign::evidence::{EvidenceLog, LogOptions, LogReader};
 
-const RUN: Duration = Duration::from_secs(3);
+const RUN: Duration = Duration::from_secs(2);
 
 fn percentile(sorted: &[u64], percent: usize) -> f64 {
     let at = (sorted.len() * percent / 100).min(sorted.len().saturating_sub(1));
@@ -86,6 +86,33 @@ async fn appenders(log: &EvidenceLog, awaiters: usize) {
     );
 }
 
+/// Requests a second that each cost some CPU, with and without a durable record: what the log takes from a server that is CPU-bound.
+async fn requests(log: Option<&EvidenceLog>, awaiters: usize, work: usize) -> f64 {
+    let began = Instant::now();
+    let mut tasks = Vec::new();
+    for _ in 0..awaiters {
+        let log = log.cloned();
+        tasks.push(tokio::spawn(async move {
+            let body = vec![1_u8; work];
+            let mut count: u64 = 0;
+            while began.elapsed() < RUN {
+                let digest = std::hint::black_box(countersign::values::Digest::of(&body));
+                match &log {
+                    Some(log) => drop(log.append(&[digest.as_bytes().as_slice(); 3].concat(), &[]).await.expect("durable")),
+                    None => tokio::task::yield_now().await,
+                }
+                count += 1;
+            }
+            count
+        }));
+    }
+    let mut count = 0;
+    for task in tasks {
+        count += task.await.expect("no panic");
+    }
+    count as f64 / began.elapsed().as_secs_f64()
+}
+
 fn main() {
     let base = std::env::args().skip(1).find(|argument| !argument.starts_with("--"));
     let base = base.map_or_else(std::env::temp_dir, Into::into);
@@ -100,6 +127,16 @@ fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("runtime");
     for awaiters in [1, 64, 256, 1024, 4096] {
         runtime.block_on(appenders(&log, awaiters));
+    }
+    for (awaiters, work) in [(64, 16_000), (256, 16_000), (256, 64_000)] {
+        let without = runtime.block_on(requests(None, awaiters, work));
+        let before = log.stats();
+        let with = runtime.block_on(requests(Some(&log), awaiters, work));
+        let frames = (log.stats().frames - before.frames) as f64 / RUN.as_secs_f64();
+        println!(
+            "{awaiters:>6} awaiters, each hashing {work} B: {without:>8.0}/s alone, {with:>8.0}/s logged: {:.2}  ({frames:.0} frames/s)",
+            with / without
+        );
     }
     runtime.block_on(log.close()).expect("close");
     disk(&dir, 26_000);

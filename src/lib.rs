@@ -29,3 +29,8 @@ pub mod values;
 
 /// The version that records name, so that a replay can say *other version* rather than *differs*.
 pub const BUILD: &str = concat!("countersign/", env!("CARGO_PKG_VERSION"));
+
+/// glibc's allocator spends a sixth of the hot path in locks between the threads that allocate and those that free
+/// (`benches/RESULTS.md`).
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

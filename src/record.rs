@@ -22,7 +22,7 @@ pub enum Record {
     Start(#[n(0)] Start),
     /// The judge was run with everything.
     #[n(1)]
-    Evaluation(#[n(0)] Evaluation),
+    Evaluation(#[n(0)] Box<Evaluation>),
     /// An answer about a client that was resolved earlier.
     #[n(2)]
     Use(#[n(0)] Use),
@@ -285,7 +285,7 @@ impl Record {
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::Start(_) => "start",
-            Self::Evaluation(Evaluation { answered: false, .. }) => "resolution",
+            Self::Evaluation(record) if !record.answered => "resolution",
             Self::Evaluation(_) => "evaluation",
             Self::Use(_) => "use",
             Self::RulesChange(_) => "rules_change",

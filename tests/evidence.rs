@@ -378,7 +378,7 @@ fn killed_at_any_moment_nothing_acknowledged_is_lost() {
     for round in 0..rounds {
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "victim", "--nocapture", "--test-threads=1"])
+            .args(["--exact", "evidence::victim", "--nocapture", "--test-threads=1"])
             .env("COUNTERSIGN_VICTIM_DIR", dir.path())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -447,7 +447,7 @@ fn a_second_process_is_refused_and_told_who_has_the_log() {
     let dir = tempfile::tempdir().unwrap();
     let (log, _) = EvidenceLog::open(options(dir.path())).unwrap();
     let output = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "victim", "--nocapture"])
+        .args(["--exact", "evidence::victim", "--nocapture"])
         .env("COUNTERSIGN_VICTIM_DIR", dir.path())
         .output()
         .unwrap();

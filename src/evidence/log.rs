@@ -126,7 +126,8 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    /// Wakes those whose records are durable.
+    /// Wakes those whose records are durable. From the writer's own thread: handing the list to a task inside the runtime was measured
+    /// beside it and made no difference that stood out of the noise, but would tie one waiter's fate to another's runtime.
     pub(crate) fn release(&self, waiters: Vec<Option<Waker>>) {
         waiters.into_iter().flatten().for_each(Waker::wake);
     }

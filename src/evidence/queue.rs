@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::batch::{Append, Batch, lock};
@@ -64,7 +64,8 @@ struct Inner {
     rows: usize,
     bytes: usize,
     spare: Vec<Vec<u8>>,
-    writer_waits: bool,
+    /// The writer sleeps until so many rows are queued.
+    wake_at: Option<usize>,
     closing: bool,
     refused: Option<AppendError>,
 }
@@ -93,6 +94,8 @@ impl Queue {
         let mut filling = match inner.open.take() {
             Some(open) if open.rows < BATCH_ROWS && open.bytes.saturating_add(cost) <= BATCH_BYTES => open,
             other => {
+                // A batch is full: no reason to wait for more.
+                inner.wake_at = inner.wake_at.map(|at| if other.is_some() { 0 } else { at });
                 inner.full.extend(other);
                 let mut frame = inner.spare.pop().unwrap_or_default();
                 frame::begin(&mut frame);
@@ -111,7 +114,8 @@ impl Queue {
         }
         let batch = Arc::clone(&filling.batch);
         inner.open = (filling.rows > 0).then_some(filling);
-        let wake = std::mem::take(&mut inner.writer_waits);
+        let queued = inner.rows;
+        let wake = inner.wake_at.take_if(|at| *at <= queued).is_some();
         drop(inner);
         if wake {
             self.work.notify_one();
@@ -133,13 +137,26 @@ impl Queue {
                 return Work::Close;
             }
             if may_wait {
-                inner.writer_waits = true;
-                let waited = self.work.wait_timeout_while(inner, patience, |inner| inner.writer_waits);
-                (inner, _) = waited.unwrap_or_else(PoisonError::into_inner);
-                inner.writer_waits = false;
+                inner = self.sleep(inner, 1, patience);
             }
         }
         Work::Idle
+    }
+
+    /// Waits until so many rows are queued, but not longer than `patience`.
+    pub(crate) fn gather(&self, rows: usize, patience: Duration) {
+        let inner = lock(&self.inner);
+        if inner.rows < rows && inner.full.is_empty() && !inner.closing {
+            drop(self.sleep(inner, rows, patience));
+        }
+    }
+
+    fn sleep<'q>(&'q self, mut inner: MutexGuard<'q, Inner>, rows: usize, patience: Duration) -> MutexGuard<'q, Inner> {
+        inner.wake_at = Some(rows);
+        let waited = self.work.wait_timeout_while(inner, patience, |inner| inner.wake_at.is_some());
+        let (mut inner, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        inner.wake_at = None;
+        inner
     }
 
     /// The batch is done with: its place in the queue and its buffer are free again.
@@ -156,7 +173,7 @@ impl Queue {
     pub(crate) fn close(&self) {
         let mut inner = lock(&self.inner);
         inner.closing = true;
-        inner.writer_waits = false;
+        inner.wake_at = None;
         inner.refused.get_or_insert(AppendError::Closed);
         drop(inner);
         self.work.notify_one();

@@ -50,15 +50,17 @@ pub(super) async fn require(State((app, roles)): State<(App, &'static [Role])>, 
     }
 }
 
-fn admit(http: &Http, bearer: Option<&str>, peer: Option<Peer>, roles: &[Role]) -> Result<Caller, Problem> {
+fn admit(http: &Http, bearer: Option<&str>, peer: Option<Peer>, roles: &[Role]) -> Result<Caller, Box<Problem>> {
     if http.tokens.is_empty() {
         return match peer {
             Some(Peer::Local) => Ok(Caller("local".into())),
             Some(Peer::Address(ip)) if ip.to_canonical().is_loopback() => Ok(Caller("local".into())),
-            _ => Err(Problem::forbidden("no `[http] tokens` are configured, so only callers on this machine are served")),
+            _ => Err(Box::new(Problem::forbidden(
+                "no `[http] tokens` are configured, so only callers on this machine are served",
+            ))),
         };
     }
-    let bearer = bearer.ok_or_else(Problem::unauthorized)?;
+    let bearer = bearer.ok_or_else(|| Box::new(Problem::unauthorized()))?;
     let given = Digest::of(bearer.as_bytes());
     // Every token is compared, in constant time: how long it takes says nothing about which came close.
     let mut found = None;
@@ -69,11 +71,11 @@ fn admit(http: &Http, bearer: Option<&str>, peer: Option<Peer>, roles: &[Role]) 
             found = Some((name, token));
         }
     }
-    let (name, token) = found.ok_or_else(Problem::unauthorized)?;
+    let (name, token) = found.ok_or_else(|| Box::new(Problem::unauthorized()))?;
     if token.roles.iter().any(|role| roles.contains(role)) {
         return Ok(Caller(name.clone()));
     }
-    Err(Problem::forbidden("the token's roles do not cover this endpoint"))
+    Err(Box::new(Problem::forbidden("the token's roles do not cover this endpoint")))
 }
 
 #[cfg(test)]

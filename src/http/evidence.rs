@@ -43,22 +43,22 @@ pub(super) struct ListQuery {
 }
 
 impl ListQuery {
-    fn filter(self) -> Result<(Filter, usize), Problem> {
+    fn filter(self) -> Result<(Filter, usize), Box<Problem>> {
         let moment = |name: &str, text: Option<String>| match text {
             None => Ok(None),
             Some(text) => match Timestamp::parse(&text) {
                 Some(at) => Ok(Some(at)),
-                None => Err(Problem::bad_request(name, "not an RFC 3339 date and time")),
+                None => Err(Box::new(Problem::bad_request(name, "not an RFC 3339 date and time"))),
             },
         };
         let before = match self.cursor.as_deref().map(listing::parse_cursor) {
-            Some(None) => return Err(Problem::bad_request("cursor", "not a cursor of a page before")),
+            Some(None) => return Err(Box::new(Problem::bad_request("cursor", "not a cursor of a page before"))),
             Some(place) => place,
             None => None,
         };
         let limit = self.limit.unwrap_or(100);
         if !(1..=PAGE_MAX).contains(&limit) {
-            return Err(Problem::bad_request("limit", format!("not between 1 and {PAGE_MAX}")));
+            return Err(Box::new(Problem::bad_request("limit", format!("not between 1 and {PAGE_MAX}"))));
         }
         let (since, until) = (moment("since", self.since)?, moment("until", self.until)?);
         let Self { client, code, decision, anchor, owner, key, ip, .. } = self;

@@ -64,7 +64,6 @@ impl App {
     }
 
     /// The routes. The server adds each connection's peer as an extension, `auth::Peer`.
-    #[must_use]
     pub fn router(&self) -> Router {
         let limit = DefaultBodyLimit::max(self.config().http.max_body_bytes);
         let verify = Router::new()

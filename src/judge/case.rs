@@ -115,7 +115,11 @@ impl<'a> Case<'a> {
     }
 
     fn bound_by(&mut self, exhibit: &Exhibit, response: &Response) {
-        let header = |name: &str| response.header(name).map(str::to_owned);
+        // RFC 9110 section 5.3: several lines of one list-valued header are one list. A `no-store` on a second line counts.
+        let header = |name: &str| match name {
+            "cache-control" => Some(response.header_lines(name).collect::<Vec<_>>().join(",")),
+            _ => response.header(name).map(str::to_owned),
+        };
         let fresh_until = freshness::fresh_until(exhibit.obtained_at, header, self.rules.source().bounds);
         self.valid_until = self.valid_until.min(fresh_until);
     }

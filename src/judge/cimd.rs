@@ -11,7 +11,7 @@ use super::decision::{Method, Resolved};
 use super::finding::{Check, Refusal, Stop};
 use super::metadata::{self, ClientMetadata, Role};
 use super::profile::Knob;
-use super::revocation::{Target, TargetKind};
+use super::revocation::targets_of;
 use super::statement::{self, VerifiedStatement};
 use super::{Parts, build};
 
@@ -19,18 +19,16 @@ use super::{Parts, build};
 /// must hold.
 pub(super) fn resolve(case: &mut Case<'_>, id: &ClientIdUrl, presented: Option<&str>) -> Result<Resolved, Stop> {
     check_identifier(case, id)?;
-    let named = targets(id);
     // Trust first, fetch second: without somebody's word for this client nothing is fetched, so that strangers cannot send us
-    // anywhere.
+    // anywhere. Verifying the statement may fetch its issuer's keys, so the gate of the `web` anchor comes before that.
     let web = case.in_force(case.rules.web_anchors(id))?;
+    if let Some(anchor) = &web {
+        case.gate(anchor, &targets_of(id.as_str()))?;
+    }
     let vouched = presented.map(|jws| statement::verify(case, jws, Some(id.as_str()))).transpose()?;
-    match (&web, &vouched) {
-        (None, None) => {
-            let detail = format!("no `web` anchor covers {:?}", id.as_str());
-            return Err(Refusal::new(Code::AnchorNone, Check::AnchorCovers, detail).into());
-        }
-        (Some(anchor), _) => case.gate(anchor, &named)?,
-        (None, Some(statement)) => case.gate(&statement.anchor, &named)?,
+    if web.is_none() && vouched.is_none() {
+        let detail = format!("no `web` anchor covers {:?}", id.as_str());
+        return Err(Refusal::new(Code::AnchorNone, Check::AnchorCovers, detail).into());
     }
     let response = case.metadata_document(id.url())?;
     let document = Json::parse_object(&response.body)
@@ -122,7 +120,7 @@ fn self_asserted(
         members: metadata::known_members(document),
         statement: None,
         beside: None,
-        targets: targets(id),
+        targets: targets_of(id.as_str()),
         anchor,
     };
     Ok(build(case, parts))
@@ -144,14 +142,6 @@ fn with_statement(
     let metadata = inspect(case, &merged, Role::Document(id.url()))?;
     let mut parts = statement.into_parts(id.as_str(), Method::DocumentAndStatement, metadata, merged);
     parts.beside = web;
-    parts.targets.extend(targets(id));
+    parts.targets.extend(targets_of(id.as_str()));
     Ok(build(case, parts))
-}
-
-/// What kill orders can name about a document's client.
-fn targets(id: &ClientIdUrl) -> Vec<Target> {
-    vec![
-        Target::new(TargetKind::Client, id.as_str()),
-        Target::new(TargetKind::Host, &id.url().host_text().to_ascii_lowercase()),
-    ]
 }

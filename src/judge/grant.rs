@@ -58,8 +58,11 @@ fn check_redirect(asked: &Asked, client: &Resolved, knobs: &Knobs, findings: &mu
         (false, Knob::Allow) => PortRule::Any,
         (false, Knob::Deny) => PortRule::AnyIfNoneRegistered,
     };
-    if client.metadata.redirect_uris().iter().any(|registered| registered.matches(presented, port)) {
-        findings.push(holds(Check::RedirectUriRegistered));
+    let mut registered = client.metadata.redirect_uris().iter().filter(|registered| registered.matches(presented, port));
+    if let Some(first) = registered.next() {
+        let exact = first.as_str() == presented || registered.any(|other| other.as_str() == presented);
+        let detail = (!exact).then(|| format!("{:?} but for the port (RFC 8252 section 7.3)", first.as_str()).into());
+        findings.push(Finding { check: Check::RedirectUriRegistered, holds: true, rests_on: None, detail });
         return Ok(());
     }
     let registered = client.metadata.redirect_uris().len();

@@ -60,6 +60,25 @@ impl Target {
     }
 }
 
+/// What kill orders can name about a client identifier: itself, and its host. A statement's subject need not follow the rules of
+/// [`crate::values::PublicUrl`]; an order against its host reaches it nevertheless.
+#[must_use]
+pub fn targets_of(id: &str) -> Vec<Target> {
+    let host = host_of(id).map(|host| Target::new(TargetKind::Host, &host.to_ascii_lowercase()));
+    std::iter::once(Target::new(TargetKind::Client, id)).chain(host).collect()
+}
+
+fn host_of(id: &str) -> Option<&str> {
+    let authority = id.split_once("://")?.1.split(['/', '?', '#']).next()?;
+    let host_and_port = authority.rsplit('@').next()?;
+    let host = match host_and_port.rfind(']') {
+        Some(end) => host_and_port.get(..=end)?,
+        None => host_and_port.split(':').next()?,
+    };
+    let host = host.strip_suffix('.').unwrap_or(host);
+    (!host.is_empty()).then_some(host)
+}
+
 /// The kill orders in force after some entry of the kill log.
 #[derive(Clone, Default, Debug)]
 pub struct KillSet {
@@ -207,6 +226,16 @@ mod tests {
         assert_eq!(kills.find([key, client]), Some(2));
         kills.lift(4, 2);
         assert_eq!((kills.find([key, client]), kills.sequence()), (None, 4));
+    }
+
+    #[test]
+    fn the_host_of_an_identifier() {
+        assert_eq!(host_of("https://c.example/x"), Some("c.example"));
+        assert_eq!(host_of("https://c.example"), Some("c.example"));
+        assert_eq!(host_of("spiffe://u:p@c.example.:8443?x"), Some("c.example"));
+        assert_eq!(host_of("https://[2001:db8::1]:8443/x"), Some("[2001:db8::1]"));
+        assert_eq!(host_of("https://"), None);
+        assert_eq!(host_of("acme-agent-7"), None);
     }
 
     #[test]

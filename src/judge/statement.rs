@@ -18,7 +18,7 @@ use super::dossier::{Locator, Purpose, Want};
 use super::finding::{Check, Refusal, Stop};
 use super::jose::{KeySet, UnverifiedJws, VerifiedJws};
 use super::metadata::{self, ClientMetadata, Role};
-use super::revocation::{Target, TargetKind};
+use super::revocation::{Target, TargetKind, targets_of};
 use super::{Parts, build};
 
 /// How soon an issuer is asked again for a `kid` that its set lacked. Keys must be published before they sign; once a minute
@@ -54,10 +54,7 @@ pub(super) fn resolve(case: &mut Case<'_>, jws: &str, id: Option<&str>) -> Resul
     };
     let (subject, members) = (statement.subject.clone(), statement.members.clone());
     let mut parts = statement.into_parts(&subject, Method::SoftwareStatement, metadata, members);
-    parts.targets.push(Target::new(TargetKind::Client, &subject));
-    if let Ok(url) = PublicUrl::parse(&subject) {
-        parts.targets.push(Target::new(TargetKind::Host, &url.host_text().to_ascii_lowercase()));
-    }
+    parts.targets.extend(targets_of(&subject));
     Ok(build(case, parts))
 }
 
@@ -70,7 +67,7 @@ pub(super) fn verify(case: &mut Case<'_>, jws: &str, about: Option<&str>) -> Res
     case.holds(Check::JoseNoCritical);
     let anchor = trusted_issuer(case, &token)?;
     let mut named = vec![Target::new(TargetKind::Statement, &digest.to_string())];
-    named.extend(about.map(|id| Target::new(TargetKind::Client, id)));
+    named.extend(about.into_iter().flat_map(targets_of));
     case.gate(&anchor, &named)?;
     let verified = check_signature(case, token, &anchor)?;
     check_type(case, &verified)?;
@@ -152,7 +149,8 @@ fn published_keys(case: &mut Case<'_>, url: &PublicUrl, kid: Option<&str>) -> Re
     let keys = response
         .keys()
         .map_err(|error| Refusal::transient(Code::JoseKey, Check::JoseKey, format!("the issuer's JWK Set: {error}")))?;
-    if keys.find(kid).is_none() && case.at >= exhibit.checked_at.plus(JWKS_RECHECK) {
+    // A token that names no key is not helped by other keys.
+    if kid.is_some() && keys.find(kid).is_none() && case.at >= exhibit.checked_at.plus(JWKS_RECHECK) {
         let locator = Locator { url: url.clone(), purpose: Purpose::Jwks };
         return Err(Stop::Need(vec![Want { locator, checked_after: Some(exhibit.checked_at) }]));
     }

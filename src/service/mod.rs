@@ -133,7 +133,7 @@ impl Service {
         }
         let rules = inner.rules.current();
         let record = Record::RulesChange(RulesChange { at, rules: rules.digest(), refused });
-        inner.ledger.append(&record, &[(rules.digest(), rules.bytes())]).await?;
+        inner.ledger.append(&record, &[(rules.digest(), &**rules.bytes())]).await?;
         Ok(outcome)
     }
 
@@ -328,7 +328,7 @@ impl Inner {
         rules: &Rules,
     ) -> Result<crate::evidence::Receipt, AppendError> {
         let shape = ledger::Shape::of(request);
-        let record = Record::Evaluation(Evaluation {
+        let record = Record::Evaluation(Box::new(Evaluation {
             at: decision.at(),
             answered,
             request: shape.digest,
@@ -340,11 +340,11 @@ impl Inner {
             client: ClientFacts::of(decision),
             build: crate::BUILD.to_owned(),
             trace,
-        });
-        let mut blobs = vec![(shape.digest, &shape.bytes), (rules.digest(), rules.bytes())];
+        }));
+        let mut blobs = vec![(shape.digest, &*shape.bytes), (rules.digest(), &**rules.bytes())];
         for (_, exhibit) in dossier.iter() {
             if let Outcome::Response(response) = &exhibit.outcome {
-                blobs.push((response.digest, &response.body));
+                blobs.push((response.digest, &*response.body));
             }
         }
         self.ledger.append(&record, &blobs).await
@@ -369,7 +369,7 @@ impl Inner {
             outcome: OutcomeRef::of(&decision, &json),
             trace,
         });
-        let receipt = self.ledger.append(&record, &[(shape.digest, &shape.bytes)]).await?;
+        let receipt = self.ledger.append(&record, &[(shape.digest, &*shape.bytes)]).await?;
         Ok(Answer::new(decision, json, receipt, cache))
     }
 }

@@ -60,7 +60,7 @@ impl Service {
             cut_bytes: opened.tail_cut.as_ref().map(|cut| cut.bytes),
             clean: opened.clean,
         });
-        ledger.append(&start, &[(current.digest(), current.bytes())]).await?;
+        ledger.append(&start, &[(current.digest(), &**current.bytes())]).await?;
         let cache = moka::sync::Cache::builder().max_capacity(config.cache.capacity).build();
         let patience = Duration::from_millis(config.http.request_timeout_ms);
         let flights = Flights::default();

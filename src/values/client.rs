@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::code::Code;
 use super::digest::Digest;
+use super::json::Json;
 use super::url::{ClientIdUrl, UrlError};
 
 /// Longest compact JWS in bytes. Statements seen in practice are 1 to 4 kB; a URL of a stateless client identifier is shorter.
@@ -134,7 +135,7 @@ pub struct Options {
     pub fresh: bool,
     /// Attach an inclusion proof. Reserved: `evidence.proof` is null in this version.
     pub prove: bool,
-    /// Findings that hold are listed too, not only those that do not. They are listed anyway in this version.
+    /// List every finding of an allow too, not only those that did not hold and those about this request.
     pub explain: bool,
 }
 
@@ -149,13 +150,14 @@ pub struct InvalidRequest {
 }
 
 impl Request {
-    /// Reads the JSON body of a request: unknown and repeated members are refused (serde's derived structs do both).
+    /// Reads the JSON body of a request: strict JSON, and unknown members are refused.
     ///
     /// # Errors
     /// Names the member and the rule.
     pub fn from_json(body: &[u8]) -> Result<Self, InvalidRequest> {
         let request: Self =
             serde_json::from_slice(body).map_err(|error| InvalidRequest { field: "body".into(), rule: error.to_string() })?;
+        check_shape(body)?;
         request.check()?;
         Ok(request)
     }
@@ -199,6 +201,20 @@ impl Request {
         check_tokens("request.scopes", &asked.scopes)?;
         check_tokens("request.tools", &asked.tools)
     }
+}
+
+/// serde's derived structs also read a JSON array, member by member. A request is objects, so that every value has a name.
+fn check_shape(body: &[u8]) -> Result<(), InvalidRequest> {
+    let invalid = |field: &str, rule: String| InvalidRequest { field: field.into(), rule };
+    let body = Json::parse_object(body).map_err(|error| invalid("body", error.to_string()))?;
+    let proof = body.get("client").and_then(|client| client.as_object()?.get("proof")).map(|proof| ("client.proof", proof));
+    for (field, value) in body.iter().chain(proof) {
+        // `"proof": null` is no proof; a section is there or not.
+        if value.as_object().is_none() && !(field == "client.proof" && *value == Json::Null) {
+            return Err(invalid(field, format!("it is {}, not an object", value.kind())));
+        }
+    }
+    Ok(())
 }
 
 /// RFC 6749 appendix A.4: a scope token is visible ASCII without `"` and `\`. Tools follow the same rule, so that both can go
@@ -296,13 +312,18 @@ impl ClientRef {
     /// What a cached resolution is filed under: everything the resolution is a function of, besides rules and documents.
     #[must_use]
     pub fn key(&self) -> Digest {
+        // Absent and empty are two references: an empty statement is refused, an absent one is not there.
+        fn optional(text: Option<&str>) -> [&[u8]; 2] {
+            [if text.is_some() { b"+" } else { b"-" }, text.unwrap_or_default().as_bytes()]
+        }
         match self {
             Self::MetadataDocument { id, statement } => {
-                let statement = statement.as_deref().unwrap_or_default();
-                Digest::of_parts(&[b"metadata_document", id.as_str().as_bytes(), statement.as_bytes()])
+                let [present, statement] = optional(statement.as_deref());
+                Digest::of_parts(&[b"metadata_document", id.as_str().as_bytes(), present, statement])
             }
             Self::SoftwareStatement { jws, id } => {
-                Digest::of_parts(&[b"software_statement", jws.as_bytes(), id.as_deref().unwrap_or_default().as_bytes()])
+                let [present, id] = optional(id.as_deref());
+                Digest::of_parts(&[b"software_statement", jws.as_bytes(), present, id])
             }
         }
     }
@@ -384,6 +405,19 @@ mod tests {
         assert_eq!(identify(url, Some(Kind::Spiffe), None, true), Err(Code::RequestUnsupported));
     }
 
+    #[test]
+    fn references_that_differ_have_different_keys() {
+        let url = ClientIdUrl::parse("https://c.example/m.json").unwrap();
+        let document = |statement: Option<&str>| {
+            ClientRef::MetadataDocument { id: url.clone(), statement: statement.map(Into::into) }.key()
+        };
+        let statement = |id: Option<&str>| ClientRef::SoftwareStatement { jws: "a.b.c".into(), id: id.map(Into::into) }.key();
+        let keys = [document(None), document(Some("")), document(Some("a.b.c")), statement(None), statement(Some(""))];
+        for (place, key) in keys.iter().enumerate() {
+            assert!(!keys[place + 1..].contains(key), "{place}");
+        }
+    }
+
     #[track_caller]
     fn invalid(body: &str, field: &str) {
         assert_eq!(Request::from_json(body.as_bytes()).unwrap_err().field, field, "{body}");
@@ -396,6 +430,10 @@ mod tests {
         invalid(r#"{"client":{"id":"a"},"unknown":1}"#, "body");
         invalid(r#"{"client":{"id":"a","secret":1}}"#, "body");
         invalid(r#"{"client":{}}"#, "client");
+        invalid(r#"[{"id":"a"},{},{},{}]"#, "body");
+        invalid(r#"{"client":["a",null,null,[],null]}"#, "client");
+        invalid(r#"{"client":{"id":"a"},"options":[false,false,false]}"#, "options");
+        invalid(r#"{"client":{"id":"a","proof":["jwt_svid","x",null]}}"#, "client.proof");
         invalid(r#"{"client":{"id":"a"},"request":{"scopes":["a","b c"]}}"#, "request.scopes[1]");
         invalid(r#"{"client":{"id":"a"},"request":{"tools":["a","a"]}}"#, "request.tools[1]");
         invalid(&format!(r#"{{"client":{{"id":"{}"}}}}"#, "a".repeat(JWS_MAX_BYTES + 1)), "client.id");

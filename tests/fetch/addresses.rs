@@ -1,7 +1,7 @@
 //! The guard: what a name resolves to decides, before any connection.
 
-use super::support::dns::DnsServer;
 use super::*;
+use crate::support::dns::DnsServer;
 use countersign::fetch::FetcherError;
 
 fn with_resolver(options: FetchOptions, resolver: Arc<Script>) -> (Fetcher, ManualClock) {

@@ -2,8 +2,8 @@
 
 use tokio::sync::Semaphore;
 
-use super::support::origin::Step;
 use super::*;
+use crate::support::origin::Step;
 
 const URL: &str = "https://client.example/c.json";
 

@@ -1,7 +1,7 @@
 //! What comes back: statuses, sizes, encodings, broken connections, TLS, both HTTP versions.
 
-use super::support::origin::{Setup, Step};
 use super::*;
+use crate::support::origin::{Setup, Step};
 
 fn raw(text: &str) -> Vec<Step> {
     vec![Step::Send(text.as_bytes().to_vec())]

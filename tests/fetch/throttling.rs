@@ -2,8 +2,8 @@
 
 use tokio::sync::Semaphore;
 
-use super::support::origin::Step;
 use super::*;
+use crate::support::origin::Step;
 
 #[tokio::test]
 async fn failures_hold_back_their_own_locator_and_no_other() {

@@ -146,6 +146,10 @@ pub fn parse(file: &AnchorFile, files: &BTreeMap<String, String>) -> Result<Anch
     };
     let approval = approval(&toml.approval).map_err(fail)?;
     let vouches = vouches(toml.vouches).map_err(fail)?;
+    // R3: each class is approved; a class that is only attributed would not be.
+    if toml.attributes.class.as_ref().is_some_and(|class| !vouches.classes.contains(class)) {
+        return Err(fail("attributes.class is not one of vouches.classes".into()));
+    }
     let source = source(toml.source).map_err(fail)?;
     let revocation = revocation(toml.revocation).map_err(fail)?;
     Ok(Anchor { id: toml.id, kind, approval, vouches, attributes: toml.attributes, source, revocation })
@@ -318,6 +322,8 @@ origins = ["https://*.acme.example"]
         check(("\"24h\"", "\"tomorrow\""), Err("max_lifetime"));
         check(("\"24h\"", "\"0s\""), Err("max_lifetime"));
         check(("[\"public\"]", "[]"), Err("vouches.classes"));
+        check(("[web]", "[attributes]\nclass = \"agent\"\n[web]"), Err("attributes.class"));
+        check(("[web]", "[attributes]\nclass = \"public\"\n[web]"), Ok(()));
         check(("files.*", "*.read"), Err("vouches.scopes"));
         check(("https://*.acme.example", "https://*.example"), Err("web.origins"));
     }

@@ -72,7 +72,9 @@ const URIS: [&str; 12] = [
 const HTTPS_URIS: [&str; 4] =
     ["jwks_uri", "sector_identifier_uri", "signed_jwks_uri", "backchannel_client_notification_endpoint"];
 
-pub(super) const KNOWN: [&str; 29] = [
+/// The members with a meaning here. `client_secret` and its end have one too: their presence refuses (`no_shared_secret`), in a
+/// statement as in a document.
+pub(super) const KNOWN: [&str; 35] = [
     "client_name",
     "client_id",
     "token_endpoint_auth_method",
@@ -101,6 +103,12 @@ pub(super) const KNOWN: [&str; 29] = [
     "signed_jwks_uri",
     "request_object_uri",
     "tls_client_auth_subject_dn",
+    "tls_client_auth_san_dns",
+    "tls_client_auth_san_uri",
+    "tls_client_auth_san_ip",
+    "tls_client_auth_san_email",
+    "client_secret",
+    "client_secret_expires_at",
     "web_bot_auth",
 ];
 

@@ -1,9 +1,6 @@
 //! The fetcher against a real HTTPS origin that misbehaves on purpose.
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "helpers of tests fail by panicking")]
 
-#[path = "../support/mod.rs"]
-mod support;
-
 mod addresses;
 mod flights;
 mod responses;
@@ -18,7 +15,8 @@ use countersign::fetch::guard::{Resolver, Resolving};
 use countersign::fetch::{FetchOptions, Fetcher};
 use countersign::judge::dossier::{Absence, Exhibit, Locator, Outcome, Purpose, Want};
 use countersign::values::{PublicUrl, Timestamp};
-use support::origin::Origin;
+
+use crate::support::origin::Origin;
 
 fn start_of_time() -> Timestamp {
     Timestamp::parse("2026-11-22T01:00:00Z").unwrap()

@@ -1,0 +1,38 @@
+//! The one integration test binary. Each subject is a module: a `check` function and a table.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test stops at the first surprise"
+)]
+
+mod case;
+mod cimd_vectors;
+mod compile_fail;
+mod corpus;
+mod evidence;
+mod fetch;
+mod fuzz_corpus;
+mod jose_vectors;
+mod jwks;
+mod properties;
+mod statements;
+mod support;
+mod tidy;
+
+use std::fs;
+use std::path::Path;
+
+#[test]
+fn no_test_file_is_forgotten() {
+    let own = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/main.rs")).unwrap();
+    for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests")).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_stem().unwrap().to_str().unwrap();
+        let is_module = path.join("mod.rs").exists() || path.extension().is_some_and(|extension| extension == "rs");
+        let listed = name == "main" || own.lines().any(|line| line == format!("mod {name};"));
+        assert!(!is_module || listed, "tests/{name}.rs is not listed in tests/main.rs, so it does not run");
+    }
+}
