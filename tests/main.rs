@@ -12,11 +12,14 @@ mod case;
 mod cimd_vectors;
 mod compile_fail;
 mod corpus;
+mod evidence;
+mod fetch;
 mod fuzz_corpus;
 mod jose_vectors;
 mod jwks;
 mod properties;
 mod statements;
+mod support;
 mod tidy;
 
 use std::fs;

@@ -135,9 +135,13 @@ fn the_judge_knows_only_values() {
 #[test]
 fn seams() {
     let all = || sources("src");
-    none(&occurrences(&except(all(), &["src/judge/jose.rs"]), &["josekit"]), "josekit is named in src/judge/jose.rs alone");
-    // Tests may make keys; `demo` makes a throw-away certificate authority for loopback.
-    let signers = ["src/publisher/", "src/adapters/assertion.rs", "src/cli/demo", "src/demo", "src/evidence/signer.rs"];
+    none(
+        &occurrences(&except(all(), &["src/judge/jose.rs", "src/publisher/issuer_keys.rs"]), &["josekit"]),
+        "josekit verifies in src/judge/jose.rs alone; keys are made and used in publisher",
+    );
+    // Tests may make keys; `demo` makes a throw-away certificate authority for loopback; the kill log holds a handle that signs
+    // and cannot be asked for its key.
+    let signers = ["src/publisher/", "src/cli/demo", "src/demo", "src/revocation/kill_log"];
     const SIGNING: [&str; 6] = ["SigningKey", "rcgen", "PKey::private_key_from_pem", "KeyPair", "signer_from_pem", "Signer"];
     none(&occurrences(&except(all(), &signers), &SIGNING), "private keys are used by the signers alone");
     let clock = except(all(), &["src/clock.rs"]);
@@ -170,7 +174,8 @@ fn long_functions(text: &str) -> Vec<(usize, usize)> {
         let indent = line.len() - trimmed.len();
         let words = trimmed.strip_prefix("pub").map_or(trimmed, |rest| rest.split_once(' ').map_or("", |(_, rest)| rest));
         let begins = ["fn ", "const fn ", "async fn ", "unsafe fn "].iter().any(|word| words.starts_with(word));
-        if !begins {
+        let declared_only = trimmed.ends_with(';');
+        if !begins || declared_only {
             continue;
         }
         let closes = |line: &&str| line.trim_start() == "}" && line.len() - 1 == indent;

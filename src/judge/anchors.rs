@@ -272,6 +272,13 @@ impl OriginPattern {
         Ok(Self { labels, port: probe.port() })
     }
 
+    /// As written, but for the case of the host and a port that goes without saying.
+    #[must_use]
+    pub fn as_written(&self) -> String {
+        let port = if self.port == 443 { String::new() } else { format!(":{}", self.port) };
+        format!("https://{}{port}", self.labels.join("."))
+    }
+
     /// Whether a URL has such an origin.
     #[must_use]
     pub fn matches(&self, url: &PublicUrl) -> bool {

@@ -210,6 +210,8 @@ pub struct Decision {
     pub(super) findings: Vec<Finding>,
     pub(super) rules: Digest,
     pub(super) kill_sequence: u64,
+    /// Whether the request asked for every finding of an allow too.
+    pub(super) explain: bool,
 }
 
 impl Decision {
@@ -236,6 +238,18 @@ impl Decision {
     /// Everything that was checked.
     pub fn findings(&self) -> impl Iterator<Item = &Finding> {
         self.client.iter().flat_map(|client| client.findings.iter()).chain(&self.findings)
+    }
+    /// What an answer lists: everything, for a denial or when asked to explain; for an allow, what did not hold and what was checked
+    /// for this request. The rest is the same for each request about the client, and `explain` shows it.
+    pub fn shown_findings(&self) -> impl Iterator<Item = &Finding> {
+        let all = self.explain || !matches!(self.verdict, Verdict::Allow(_));
+        let resolution = self.client.iter().flat_map(|client| client.findings.iter());
+        resolution.filter(move |finding| all || !finding.holds).chain(&self.findings)
+    }
+    /// The same decision with every finding shown.
+    #[must_use]
+    pub fn explained(&self) -> Self {
+        Self { explain: true, ..self.clone() }
     }
     /// What it rests on.
     #[must_use]

@@ -67,6 +67,31 @@ pub enum Absence {
     Encoded,
 }
 
+impl Absence {
+    /// Every kind.
+    pub const ALL: [Self; 6] =
+        [Self::BlockedAddress, Self::TooLarge, Self::Timeout, Self::Unreachable, Self::Throttled, Self::Encoded];
+
+    /// Stable name, used in records.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::BlockedAddress => "blocked_address",
+            Self::TooLarge => "too_large",
+            Self::Timeout => "timeout",
+            Self::Unreachable => "unreachable",
+            Self::Throttled => "throttled",
+            Self::Encoded => "encoded",
+        }
+    }
+
+    /// The kind of that name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|absence| absence.name() == name)
+    }
+}
+
 /// A response as it arrived: any status, the headers that matter, the bytes.
 #[derive(Clone, Debug)]
 pub struct Response {

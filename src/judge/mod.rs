@@ -80,6 +80,7 @@ pub fn judge(request: &Request, dossier: &Dossier, rules: &Rules, kills: &KillSe
                 findings,
                 rules: rules.digest(),
                 kill_sequence: kills.sequence(),
+                explain: true,
             };
             decision.findings.push(failed(&refusal));
             Step::Decided(decision)
@@ -133,6 +134,7 @@ fn assess(request: &Request, client: &Arc<Resolved>, rules: &Rules, kills: &Kill
         findings,
         rules,
         kill_sequence,
+        explain: request.options.explain,
     }
 }
 

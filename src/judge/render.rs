@@ -17,7 +17,7 @@ impl Decision {
     /// The decision as JSON: an object without `id`, `cache` and `evidence`, which are not decided but happen.
     #[must_use]
     pub fn to_json(&self) -> Vec<u8> {
-        let mut json = Vec::with_capacity(4096);
+        let mut json = Vec::with_capacity(3072);
         // Writing to memory cannot fail and every key is a string; an empty object would fail the replay check, not pass it.
         if serde_json::to_writer(&mut json, &self.view()).is_err() {
             json = b"{}".to_vec();
@@ -87,7 +87,7 @@ struct Findings<'a>(&'a Decision);
 impl Serialize for Findings<'_> {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let path = self.0.path();
-        serializer.collect_seq(self.0.findings().map(|finding| FindingView::of(finding, path)))
+        serializer.collect_seq(self.0.shown_findings().map(|finding| FindingView::of(finding, path)))
     }
 }
 

@@ -135,7 +135,7 @@ pub struct Options {
     pub fresh: bool,
     /// Attach an inclusion proof. Reserved: `evidence.proof` is null in this version.
     pub prove: bool,
-    /// Findings that hold are listed too, not only those that do not. They are listed anyway in this version.
+    /// List every finding of an allow too, not only those that did not hold and those about this request.
     pub explain: bool,
 }
 

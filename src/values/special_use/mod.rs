@@ -1,6 +1,6 @@
 //! Which addresses must never be dialled (CIMD section 8.6: RFC 6890 special-use addresses; DESIGN.md section 7).
 //!
-//! An address is refused when it lies in any row of [`registry`], or when its interface identifier says ISATAP. The IPv6
+//! An address is refused when it lies in any row of `registry`, or when its interface identifier says ISATAP. The IPv6
 //! transition forms are refused whatever IPv4 address they carry, a public one included: public servers publish plain A and
 //! AAAA records, and where a form leads is decided by a translator or relay that we do not see. Translators with a prefix of
 //! their own (RFC 6052 section 2.2) look like any other address: an operator who runs one must keep it from private networks.

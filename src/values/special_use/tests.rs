@@ -95,7 +95,7 @@ fn neighbours_of_blocks_are_public() {
     }
 }
 
-const SPOKEN_OF: [&str; 64] = [
+const SPECIAL: &[&str] = &[
     "127.0.0.1",
     "0.0.0.0",
     "0.1.2.3",
@@ -165,7 +165,7 @@ const SPOKEN_OF: [&str; 64] = [
 /// What a person reads: the row, and what is inside.
 #[test]
 fn sentences() {
-    let all: String = SPOKEN_OF
+    let all: String = SPECIAL
         .iter()
         .map(|text| refuse(ip(text), &[]).unwrap_or_else(|| panic!("{text} passed")).to_string() + "\n")
         .collect();

@@ -1,0 +1,171 @@
+//! The evidence of a data directory, for reading: what replays, listings and explanations work on. Works beside a running
+//! server: it takes no lock and sees only whole, valid frames.
+
+use std::path::Path;
+
+use crate::evidence::{LogReader, ReadError};
+use crate::record::{DecisionId, Record};
+use crate::replay::{self, Archive, Replay};
+use crate::revocation::kill_log::{KillLog, KillLogError, Order};
+use crate::values::Digest;
+
+/// Records, blobs and kill orders of a data directory.
+pub struct DataDir {
+    reader: LogReader,
+    orders: Vec<Order>,
+}
+
+/// Why the evidence cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ArchiveError {
+    /// The log.
+    #[error("evidence: {0}")]
+    Log(#[from] ReadError),
+    /// The kill log.
+    #[error("kill log: {0}")]
+    KillLog(#[from] KillLogError),
+    /// The name is not one of a decision in this log.
+    #[error("{0:?} is not the id of a decision in this log; `countersign evidence list` shows them")]
+    NoSuchDecision(String),
+    /// A record of another version.
+    #[error("record {index}: {why}")]
+    Unreadable {
+        /// Which one.
+        index: u64,
+        /// Why.
+        why: String,
+    },
+}
+
+/// A record and where it is.
+#[derive(Clone, Debug)]
+pub struct Located {
+    /// The log's epoch.
+    pub epoch: u32,
+    /// Its index.
+    pub index: u64,
+    /// Its leaf hash.
+    pub leaf: Digest,
+    /// The record.
+    pub record: Record,
+    /// The name of the log: `<origin>/<epoch>`.
+    pub log: String,
+}
+
+impl Located {
+    /// The id of the decision that it records, if it records one.
+    #[must_use]
+    pub fn id(&self) -> Option<DecisionId> {
+        self.record.outcome().map(|_| DecisionId::new(self.record.at(), &self.log, self.index))
+    }
+}
+
+impl DataDir {
+    /// Opens the evidence of a data directory. `origin` is the configuration's `log_origin()`.
+    ///
+    /// # Errors
+    /// When the log or the kill log cannot be read.
+    pub fn open(directory: &Path) -> Result<Self, ArchiveError> {
+        let reader = LogReader::open(directory.join("evidence"))?;
+        let orders = KillLog::read_only(directory)?.orders().to_vec();
+        Ok(Self { reader, orders })
+    }
+
+    /// The log itself.
+    #[must_use]
+    pub const fn reader(&self) -> &LogReader {
+        &self.reader
+    }
+
+    /// The record of a decision.
+    ///
+    /// # Errors
+    /// When there is none of that id.
+    pub fn find(&self, id: &str, origin: &str) -> Result<Located, ArchiveError> {
+        let unknown = || ArchiveError::NoSuchDecision(id.chars().take(80).collect());
+        let parsed = DecisionId::parse(id).ok_or_else(unknown)?;
+        let located = self.get(parsed.epoch, parsed.index, origin)?.ok_or_else(unknown)?;
+        if located.id() == Some(parsed) { Ok(located) } else { Err(unknown()) }
+    }
+
+    /// The record at an index.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn get(&self, epoch: u32, index: u64, origin: &str) -> Result<Option<Located>, ArchiveError> {
+        match self.reader.get(epoch, index)? {
+            None => Ok(None),
+            Some(raw) => located(&raw, origin).map(Some),
+        }
+    }
+
+    /// Every record, oldest first.
+    ///
+    /// # Errors
+    /// When one cannot be read.
+    pub fn each(&self, origin: &str, mut take: impl FnMut(&Located)) -> Result<(), ArchiveError> {
+        for epoch in self.reader.epochs()? {
+            for raw in self.reader.records(epoch, 0)? {
+                take(&located(&raw?, origin)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Decides again what a record says was decided.
+    #[must_use]
+    pub fn replay(&self, located: &Located) -> Option<Replay> {
+        replay::replay(&located.record, &InEpoch { data: self, epoch: located.epoch })
+    }
+
+    /// The evaluation that a use rests on, or the record itself.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn evaluation_of(&self, located: &Located, origin: &str) -> Result<Option<Located>, ArchiveError> {
+        match &located.record {
+            Record::Use(used) => self.get(located.epoch, used.evaluation, origin),
+            _ => Ok(Some(located.clone())),
+        }
+    }
+
+    /// All kill orders.
+    #[must_use]
+    pub fn orders(&self) -> &[Order] {
+        &self.orders
+    }
+
+    /// A blob.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn blob(&self, digest: &Digest) -> Result<Option<Vec<u8>>, ArchiveError> {
+        Ok(self.reader.blob(digest)?)
+    }
+}
+
+/// Records are numbered within an epoch, so a use and its evaluation are looked up in the same one.
+struct InEpoch<'a> {
+    data: &'a DataDir,
+    epoch: u32,
+}
+
+impl Archive for InEpoch<'_> {
+    fn blob(&self, digest: &Digest) -> Option<Vec<u8>> {
+        self.data.reader.blob(digest).ok().flatten()
+    }
+    fn record(&self, index: u64) -> Option<Record> {
+        let raw = self.data.reader.get(self.epoch, index).ok().flatten()?;
+        Record::decode(&raw.bytes).ok()
+    }
+    fn orders(&self) -> &[Order] {
+        &self.data.orders
+    }
+}
+
+fn located(raw: &crate::evidence::Record, origin: &str) -> Result<Located, ArchiveError> {
+    let record =
+        Record::decode(&raw.bytes).map_err(|error| ArchiveError::Unreadable { index: raw.index, why: error.to_string() })?;
+    let log = format!("{origin}/{}", raw.epoch);
+    Ok(Located { epoch: raw.epoch, index: raw.index, leaf: Digest::leaf(&raw.bytes), record, log })
+}

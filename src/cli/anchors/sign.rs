@@ -1,0 +1,176 @@
+//! `anchors sign`
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::cli::Outcome;
+use crate::cli::args;
+use crate::cli::context::{Context, json_text, read_file};
+use crate::cli::failure::Failure;
+use countersign::config::Config;
+use countersign::judge::jose::UnverifiedJws;
+use countersign::publisher::issuer_keys::IssuerKey;
+use countersign::publisher::statements::{self, StatementSpec};
+use countersign::rules;
+use countersign::values::json::{Json, Object};
+use countersign::values::{ClientIdUrl, Timestamp};
+
+const EXAMPLES: &str = "\
+Examples:
+  countersign anchors sign --key registry.key.jwk --issuer https://registry.acme.example \\
+      --client-id https://client.example/oauth/metadata.json --lifetime 1h \\
+      --owner team@acme.example --purpose 'invoice agent' --class partner \\
+      --scope files.read --scope search --tool files.read --redirect-uri https://client.example/cb
+
+  countersign anchors sign --key k.jwk --issuer URL --client-id ID --claims more.json | countersign verify -
+
+The statement goes to stdout. Before that it is judged by the rules that a verifier would apply; what would be refused is said
+on stderr.";
+
+/// Sign a software statement about a client.
+#[derive(Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Sign {
+    /// The issuer's private key, as `anchors keygen` writes it
+    #[arg(long, value_name = "FILE")]
+    key: PathBuf,
+    /// `iss`: who vouches; a trust anchor names it
+    #[arg(long, value_name = "URL")]
+    issuer: String,
+    /// `sub` and `client_id`: for whom
+    #[arg(long, value_name = "ID")]
+    client_id: String,
+    /// How long it lives; at most the anchor's `max_lifetime`
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = args::duration)]
+    lifetime: Duration,
+    /// `nbf`: when it begins, if later than now
+    #[arg(long, value_name = "TIME", value_parser = args::moment)]
+    not_before: Option<Timestamp>,
+    /// A scope that the client may have; repeat for more
+    #[arg(long = "scope", value_name = "SCOPE")]
+    scopes: Vec<String>,
+    /// A tool that the client may use; repeat for more
+    #[arg(long = "tool", value_name = "TOOL")]
+    tools: Vec<String>,
+    /// Who answers for the client; the default policy demands it
+    #[arg(long)]
+    owner: Option<String>,
+    /// What the client is for; the default policy demands it
+    #[arg(long)]
+    purpose: Option<String>,
+    /// Where it belongs: production, staging, ...
+    #[arg(long)]
+    environment: Option<String>,
+    /// `client_class`: one of the anchor's `vouches.classes`
+    #[arg(long)]
+    class: Option<String>,
+    /// A redirect URI; repeat for more
+    #[arg(long = "redirect-uri", value_name = "URI")]
+    redirect_uris: Vec<String>,
+    /// `software_id`
+    #[arg(long, value_name = "ID")]
+    software_id: Option<String>,
+    /// `software_version`
+    #[arg(long, value_name = "VERSION")]
+    software_version: Option<String>,
+    /// `aud`: the `issuer` of the only verifier that it is for
+    #[arg(long, value_name = "ISSUER")]
+    aud: Option<String>,
+    /// `jti`; default: a new UUID
+    #[arg(long)]
+    jti: Option<String>,
+    /// A JSON object of further claims; options win over it
+    #[arg(long, value_name = "FILE")]
+    claims: Option<PathBuf>,
+    /// `typ` of the header
+    #[arg(long, default_value = statements::TYPE)]
+    typ: String,
+}
+
+impl Sign {
+    pub(crate) fn run(&self, context: &Context) -> Result<Outcome, Failure> {
+        let config = context.config()?;
+        let key = read_file(&self.key, "name the private key that `countersign anchors keygen` wrote")?;
+        let key = IssuerKey::parse(&key)
+            .map_err(|error| Failure::new(self.key.display(), error, "use a key that `countersign anchors keygen` wrote"))?;
+        let spec = self.spec()?;
+        let at = context.now();
+        let jti = self.jti.clone().unwrap_or_else(|| uuid::Uuid::now_v7().to_string());
+        let claims = statements::claims(&spec, at, &jti);
+        let jws = key.sign(&self.typ, &claims);
+        let jws = jws.map_err(|error| Failure::new(self.key.display(), error, "make another key with `anchors keygen`"))?;
+        let warnings = warnings(&jws, &spec, &key, &config, at);
+        let digest = UnverifiedJws::parse(&jws).map(|token| *token.digest()).ok();
+        let text = if context.global.json {
+            json_text(&serde_json::json!({
+                "statement": jws, "claims": claims, "kid": key.kid(), "digest": digest,
+                "expires": at.plus(spec.lifetime), "warnings": warnings,
+            }))
+        } else {
+            format!("{jws}\n")
+        };
+        let mut outcome = Outcome::done(text);
+        outcome.notes = warnings.iter().map(|warning| context.paint_err.warning_line(warning)).collect();
+        Ok(outcome)
+    }
+
+    fn spec(&self) -> Result<StatementSpec, Failure> {
+        let claims = match &self.claims {
+            None => Object::default(),
+            Some(path) => {
+                let bytes = read_file(path, "name a file that holds a JSON object")?;
+                let object = Json::parse_object(&bytes);
+                object.map_err(|error| Failure::new(path.display(), error, "write one JSON object without repeated names"))?
+            }
+        };
+        Ok(StatementSpec {
+            issuer: self.issuer.clone(),
+            client_id: self.client_id.clone(),
+            lifetime: self.lifetime,
+            not_before: self.not_before,
+            audience: self.aud.clone(),
+            scopes: self.scopes.clone(),
+            tools: self.tools.clone(),
+            owner: self.owner.clone(),
+            purpose: self.purpose.clone(),
+            environment: self.environment.clone(),
+            class: self.class.clone(),
+            redirect_uris: self.redirect_uris.clone(),
+            software_id: self.software_id.clone(),
+            software_version: self.software_version.clone(),
+            claims,
+        })
+    }
+}
+
+/// What a verifier would refuse: any verifier, and the one whose trust anchors are here.
+fn warnings(jws: &str, spec: &StatementSpec, key: &IssuerKey, config: &Config, now: Timestamp) -> Vec<String> {
+    let mut warnings = Vec::new();
+    // A statement that begins later is judged as of then.
+    let at = spec.not_before.unwrap_or(now).max(now);
+    let refused = |refusal: countersign::judge::Refusal| format!("{}: {}", refusal.code, refusal.detail);
+    let here = match rules::load(config) {
+        Ok(rules) => rules,
+        Err(error) => return vec![format!("not judged, the trust anchors here do not load: {error}")],
+    };
+    // `client_class` may also come from --claims.
+    let class = spec.class.clone().or_else(|| spec.claims.get("client_class").and_then(Json::as_str).map(str::to_owned));
+    let any = statements::most_trusting_rules(&spec.issuer, class.as_deref(), &key.public_set(), here.source());
+    match any.map(|rules| statements::trial(jws, &rules, at)) {
+        Ok(Some(Err(refusal))) => warnings.push(format!("every verifier would refuse this: {}", refused(refusal))),
+        Ok(_) if here.issuer_anchors(&spec.issuer).next().is_some() => match statements::trial(jws, &here, at) {
+            Some(Err(refusal)) => warnings.push(format!("the trust anchors here would refuse this: {}", refused(refusal))),
+            Some(Ok(())) | None => {}
+        },
+        Ok(_) => {}
+        Err(error) => warnings.push(format!("not judged: {error}")),
+    }
+    if spec.client_id.contains("://") {
+        if let Err(error) = ClientIdUrl::parse(&spec.client_id) {
+            warnings.push(format!("--client-id looks like a URL but cannot be one of a metadata document: {error}"));
+        }
+    }
+    warnings
+}

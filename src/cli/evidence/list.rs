@@ -1,0 +1,198 @@
+//! `evidence list`
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use crate::cli::context::{Context, json_text};
+use crate::cli::failure::Failure;
+use crate::cli::paint::Paint;
+use crate::cli::remote::{Remote, encoded};
+use crate::cli::{Outcome, args, table};
+use countersign::archive::DataDir;
+use countersign::listing::{self, Filter, PAGE_MAX};
+use countersign::values::{Digest, Timestamp};
+
+/// Decisions, newest first.
+#[derive(Args)]
+#[command(after_help = super::EXAMPLES)]
+pub(super) struct List {
+    /// Of this client
+    #[arg(long, value_name = "ID")]
+    client: Option<String>,
+    /// On a statement that this key signed, by thumbprint
+    #[arg(long, value_name = "THUMBPRINT")]
+    key: Option<String>,
+    /// On this statement, by digest
+    #[arg(long, value_name = "sha256:HEX")]
+    statement: Option<Digest>,
+    /// With this reason code
+    #[arg(long)]
+    code: Option<String>,
+    /// allow, deny or unresolved
+    #[arg(long, value_parser = ["allow", "deny", "unresolved"])]
+    decision: Option<String>,
+    /// On the word of this anchor
+    #[arg(long, value_name = "ID")]
+    anchor: Option<String>,
+    /// Of clients of this owner
+    #[arg(long)]
+    owner: Option<String>,
+    /// Asked for from this address
+    #[arg(long)]
+    ip: Option<String>,
+    /// From this moment on
+    #[arg(long, value_name = "TIME", value_parser = args::moment)]
+    since: Option<Timestamp>,
+    /// Before this moment
+    #[arg(long, value_name = "TIME", value_parser = args::moment)]
+    until: Option<Timestamp>,
+    /// Count by a column: kind, decision, code, client, anchor, class, owner, key, ip
+    #[arg(long, value_name = "FIELD", value_parser = ["kind", "decision", "code", "client", "anchor", "class", "owner", "key", "ip"])]
+    count_by: Option<String>,
+    /// Also what is not an answer: starts, resolutions, changes of the rules, kill orders
+    #[arg(long)]
+    all: bool,
+    /// Most rows, up to 1000
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    limit: u16,
+    /// Where the page before ended
+    #[arg(long)]
+    cursor: Option<String>,
+}
+
+impl List {
+    pub(super) fn run(&self, context: &Context) -> Result<Outcome, Failure> {
+        let remote = Remote::of(context)?;
+        if let (Some(server), None, false, None) = (&remote, &self.count_by, self.all, &self.statement) {
+            let page = context.block_on(server.send("GET", &self.path(), None))??;
+            return Ok(outcome(context, &page));
+        }
+        if let Some(_server) = remote {
+            let what = "a server does not answer --count-by, --all and --statement";
+            return Err(Failure::new("evidence list", what, "leave --server out and name the data directory").usage());
+        }
+        let config = context.config()?;
+        let (data, origin) = (DataDir::open(&config.data_dir)?, config.log_origin());
+        let filter = self.filter()?;
+        if let Some(field) = &self.count_by {
+            let counts = listing::count_by(&data, &origin, &filter, field)?.unwrap_or_default();
+            return Ok(Outcome::done(if context.global.json {
+                json_text(&json!({ "field": field, "counts": counts }))
+            } else {
+                render_counts(counts)
+            }));
+        }
+        let page = listing::list(&data, &origin, &filter, usize::from(self.limit).min(PAGE_MAX))?;
+        let page = serde_json::to_value(&page).map_err(|error| Failure::new("evidence", error, "please report this"))?;
+        Ok(outcome(context, &page))
+    }
+
+    fn filter(&self) -> Result<Filter, Failure> {
+        let before = match self.cursor.as_deref().map(listing::parse_cursor) {
+            Some(None) => return Err(Failure::new("--cursor", "is not a cursor", "copy it from the page before").usage()),
+            place => place.flatten(),
+        };
+        Ok(Filter {
+            client: self.client.clone(),
+            key: self.key.clone(),
+            statement: self.statement,
+            code: self.code.clone(),
+            decision: self.decision.clone(),
+            anchor: self.anchor.clone(),
+            owner: self.owner.clone(),
+            ip: self.ip.clone(),
+            since: self.since,
+            until: self.until,
+            before,
+            all_kinds: self.all,
+        })
+    }
+
+    /// The same for a server.
+    fn path(&self) -> String {
+        let limit = Some(self.limit.to_string());
+        let moment = |at: Option<Timestamp>| at.map(|at| at.to_string());
+        let all = [
+            ("limit", limit),
+            ("client", self.client.clone()),
+            ("key", self.key.clone()),
+            ("code", self.code.clone()),
+            ("decision", self.decision.clone()),
+            ("anchor", self.anchor.clone()),
+            ("owner", self.owner.clone()),
+            ("ip", self.ip.clone()),
+            ("since", moment(self.since)),
+            ("until", moment(self.until)),
+            ("cursor", self.cursor.clone()),
+        ];
+        let query: Vec<String> =
+            all.into_iter().filter_map(|(name, value)| Some(format!("{name}={}", encoded(&value?)))).collect();
+        format!("/v1/decisions?{}", query.join("&"))
+    }
+}
+
+fn outcome(context: &Context, page: &Value) -> Outcome {
+    if context.global.json {
+        return Outcome::done(json_text(page));
+    }
+    let mut outcome = Outcome::done(render(page, context.paint, context.global.quiet));
+    if let (false, Some(cursor)) = (context.global.quiet, page.get("cursor").and_then(Value::as_str)) {
+        outcome.notes.push(format!("there are more: --cursor {cursor}"));
+    }
+    outcome
+}
+
+fn render(page: &Value, paint: Paint, quiet: bool) -> String {
+    let rows = page.get("decisions").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    if rows.is_empty() {
+        return if quiet { String::new() } else { "nothing matches\n".to_owned() };
+    }
+    let text = |row: &Value, name: &str| row.get(name).and_then(Value::as_str).unwrap_or("-").to_owned();
+    let mut lines = Vec::new();
+    if !quiet {
+        lines.push(["AT", "DECISION", "CODE", "CLIENT", "ANCHOR", "ID"].iter().map(|t| paint.dim(t)).collect::<Vec<_>>());
+    }
+    lines.extend(rows.iter().map(|row| {
+        let at = text(row, "at");
+        let at = format!("{} {}", at.get(..10).unwrap_or("-"), at.get(11..23).unwrap_or_default());
+        if let Some(what) = row.get("what").and_then(Value::as_str) {
+            return vec![at, paint.dim(&text(row, "kind")), paint.dim(what)];
+        }
+        let word = text(row, "decision");
+        let word = match word.as_str() {
+            "allow" => paint.good(&word),
+            "deny" => paint.bad(&word),
+            _ => paint.warn(&word),
+        };
+        vec![at, word, text(row, "code"), text(row, "client"), text(row, "anchor"), text(row, "id")]
+    }));
+    table::columns(&lines, "")
+}
+
+/// Most frequent first.
+fn render_counts(counts: impl IntoIterator<Item = (String, u64)>) -> String {
+    let mut counts: Vec<(String, u64)> = counts.into_iter().collect();
+    counts.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+    let width = counts.iter().map(|(_, count)| count.to_string().len()).max().unwrap_or(0);
+    counts.iter().map(|(value, count)| format!("{count:width$}  {value}\n")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_and_counts() {
+        let row = |decision: &str, code: &str| {
+            json!({ "id": "019abcde-0000-8000-8000-000000000001", "at": "2026-11-22T01:02:03.456Z", "kind": "use",
+            "decision": decision, "code": code, "client": "https://client.example/oauth/metadata.json", "anchor": "acme", "what": null })
+        };
+        let start =
+            json!({ "id": null, "at": "2026-11-22T01:02:03.456Z", "kind": "start", "what": "opened by countersign/0.1.0" });
+        let page = json!({ "decisions": [row("allow", "ok"), row("deny", "revocation.killed"), start], "complete": false, "cursor": "1-7" });
+        insta::assert_snapshot!(render(&page, Paint::plain(), false));
+        assert_eq!(render(&json!({ "decisions": [] }), Paint::plain(), false), "nothing matches\n");
+        let counts = [("a".to_owned(), 2), ("b".to_owned(), 10), ("c".to_owned(), 2)];
+        assert_eq!(render_counts(counts), "10  b\n 2  a\n 2  c\n");
+    }
+}

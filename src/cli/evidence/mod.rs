@@ -1,0 +1,45 @@
+//! `evidence list | show | verify | replay`: reading what was decided. Works beside a running server: it takes no lock.
+
+use clap::Subcommand;
+
+use super::Outcome;
+use super::context::Context;
+use super::failure::Failure;
+
+mod list;
+mod replay;
+mod show;
+mod verify;
+
+const EXAMPLES: &str = "\
+Examples:
+  countersign evidence list --decision deny --since 2026-11-22T02:00:00Z --until 2026-11-22T04:00:00Z
+  countersign evidence list --key NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs --count-by client
+  countersign evidence show 019abc00-0000-8000-8000-000000001267
+  countersign evidence replay --all
+  countersign evidence verify";
+
+/// Read the evidence.
+#[derive(Subcommand)]
+#[command(after_help = EXAMPLES)]
+pub(crate) enum Evidence {
+    /// Decisions, newest first, by client, key, statement, code, anchor, owner, address, time
+    List(list::List),
+    /// One record, with everything that it names
+    Show(show::Show),
+    /// Audit the whole log: every frame, the chain, every index, every blob, every kill order
+    Verify(verify::Verify),
+    /// Decide again from the recorded inputs, and compare
+    Replay(replay::ReplayCommand),
+}
+
+impl Evidence {
+    pub(crate) fn run(&self, context: &Context) -> Result<Outcome, Failure> {
+        match self {
+            Self::List(list) => list.run(context),
+            Self::Show(show) => show.run(context),
+            Self::Verify(verify) => verify.run(context),
+            Self::Replay(replay) => replay.run(context),
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! `evidence show ID`: the record itself, and what it names.
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use crate::cli::context::{Context, json_text};
+use crate::cli::failure::Failure;
+use crate::cli::remote::{Remote, encoded};
+use crate::cli::show::Show as Decision;
+use crate::cli::{Outcome, explain, table};
+use countersign::archive::{DataDir, Located};
+use countersign::record::{Evaluation, Record};
+
+/// One record, with everything that it names.
+#[derive(Args)]
+#[command(after_help = super::EXAMPLES)]
+pub(super) struct Show {
+    /// The decision: `id` of an answer
+    id: String,
+}
+
+impl Show {
+    pub(super) fn run(&self, context: &Context) -> Result<Outcome, Failure> {
+        if let Some(server) = Remote::of(context)? {
+            let path = format!("/v1/decisions/{}", encoded(&self.id));
+            let answer = context.block_on(server.send("GET", &path, None))??;
+            let show = Decision::new(context.paint, context.global.quiet);
+            return Ok(Outcome::done(if context.global.json { json_text(&answer) } else { show.decision(&answer) }));
+        }
+        let config = context.config()?;
+        let (data, origin) = (DataDir::open(&config.data_dir)?, config.log_origin());
+        let located = data.find(&self.id, &origin)?;
+        let evaluation = data.evaluation_of(&located, &origin)?;
+        let Some(Located { record: Record::Evaluation(inputs), index: resolved_at, .. }) = &evaluation else {
+            return Err(Failure::new(
+                "evidence",
+                "the evaluation that the record names is missing",
+                "run `countersign evidence verify`",
+            ));
+        };
+        let request = request(&data, &located)?;
+        let answer = explain::again(&data, &located)?;
+        if context.global.json {
+            let report = json!({
+                "id": self.id, "kind": located.record.kind(), "log": located.log, "index": located.index, "leaf": located.leaf,
+                "evaluation": resolved_at, "request": request, "exhibits": exhibits(inputs), "rules": inputs.rules,
+                "build": inputs.build, "decision": answer,
+            });
+            return Ok(Outcome::done(json_text(&report)));
+        }
+        let show = Decision {
+            exhibits: explain::legend(&data, &located, &origin)?,
+            ..Decision::new(context.paint, context.global.quiet)
+        };
+        let mut rows = vec![
+            ("record", format!("{} {} at {}", located.record.kind(), located.log, located.index)),
+            ("rests on", format!("evaluation at {resolved_at}, by {}", inputs.build)),
+            ("request", request.to_string()),
+        ];
+        for exhibit in &inputs.exhibits {
+            let came = match (&exhibit.status, &exhibit.absent) {
+                (Some(status), _) => {
+                    format!("status {status}, {}", exhibit.body.map_or_else(String::new, |body| body.to_string()))
+                }
+                (None, Some((why, detail))) => format!("{why}: {detail}"),
+                (None, None) => "nothing".to_owned(),
+            };
+            rows.push(("exhibit", format!("{} at {}: {came}", exhibit.url, exhibit.obtained_at)));
+        }
+        let rows: Vec<Vec<String>> = rows.into_iter().map(|(name, value)| vec![context.paint.dim(name), value]).collect();
+        Ok(Outcome::done(format!("{}\n{}", show.decision(&answer), table::columns(&rows, "  "))))
+    }
+}
+
+/// The request as it was asked, the address put back.
+fn request(data: &DataDir, located: &Located) -> Result<Value, Failure> {
+    let (digest, ip) = match &located.record {
+        Record::Evaluation(evaluation) => (evaluation.request, &evaluation.ip),
+        Record::Use(used) => (used.request, &used.ip),
+        _ => return Ok(Value::Null),
+    };
+    let bytes = data.blob(&digest)?.unwrap_or_default();
+    let mut request: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+    if let (Some(ip), Some(source)) = (ip, request.pointer_mut("/source").and_then(Value::as_object_mut)) {
+        source.insert("ip".into(), ip.as_str().into());
+    }
+    Ok(request)
+}
+
+fn exhibits(evaluation: &Evaluation) -> Vec<Value> {
+    evaluation
+        .exhibits
+        .iter()
+        .map(|exhibit| {
+            json!({ "url": exhibit.url, "purpose": exhibit.purpose, "status": exhibit.status, "body": exhibit.body,
+                    "absent": exhibit.absent, "obtained_at": exhibit.obtained_at, "checked_at": exhibit.checked_at })
+        })
+        .collect()
+}

@@ -1,0 +1,79 @@
+//! `evidence verify`: audits everything on disk.
+
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+
+use crate::cli::context::{Context, json_text};
+use crate::cli::failure::Failure;
+use crate::cli::paint::Mark;
+use crate::cli::{Outcome, table};
+use countersign::evidence::{Audit, LogReader};
+use countersign::revocation::kill_log::KillLog;
+
+/// Audit the whole log.
+#[derive(Args)]
+#[command(after_help = "Exit code 1 at the first damage, which is named with its place.")]
+pub(super) struct Verify {}
+
+impl Verify {
+    #[expect(clippy::unused_self, reason = "every subcommand is run the same way")]
+    pub(super) fn run(&self, context: &Context) -> Result<Outcome, Failure> {
+        let config = context.config()?;
+        let advice = "keep the directory as it is, and compare it with a backup";
+        let fail = |error: countersign::evidence::ReadError| Failure::new("evidence", error, advice);
+        let reader = LogReader::open(config.data_dir.join("evidence")).map_err(fail)?;
+        let bar = progress(context);
+        let audit = reader.verify(&mut |progress| {
+            bar.set_length(progress.total_bytes);
+            bar.set_position(progress.bytes);
+        });
+        bar.finish_and_clear();
+        let audit = audit.map_err(fail)?;
+        let orders =
+            KillLog::read_only(&config.data_dir).map_err(|error| Failure::new("kill log", error, advice))?.orders().len();
+        let records: u64 = audit.epochs.iter().map(|epoch| epoch.records).sum();
+        if context.global.json {
+            let epochs: Vec<_> = audit
+                .epochs
+                .iter()
+                .map(|epoch| {
+                    json!({ "epoch": epoch.epoch, "records": epoch.records, "frames": epoch.frames, "closed": epoch.closed,
+                            "unfinished_bytes": epoch.unfinished, "log_id": epoch.log_id })
+                })
+                .collect();
+            let report =
+                json!({ "ok": true, "records": records, "blobs": audit.blobs, "kill_orders": orders, "epochs": epochs });
+            return Ok(Outcome::done(json_text(&report)));
+        }
+        Ok(Outcome::done(render(&audit, records, orders, context)))
+    }
+}
+
+fn progress(context: &Context) -> ProgressBar {
+    use std::io::IsTerminal as _;
+    if context.global.json || context.global.quiet || !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template("{bar:40} {bytes}/{total_bytes} {eta}");
+    ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}
+
+fn render(audit: &Audit, records: u64, orders: usize, context: &Context) -> String {
+    let paint = context.paint;
+    let mut rows = vec![["EPOCH", "RECORDS", "FRAMES", "END"].iter().map(|text| paint.dim(text)).collect::<Vec<_>>()];
+    rows.extend(audit.epochs.iter().map(|epoch| {
+        let end = match (epoch.closed, epoch.unfinished) {
+            (true, _) => "closed in order".to_owned(),
+            (false, 0) => "open, or its writer was killed".to_owned(),
+            (false, bytes) => format!("{bytes} bytes of an unfinished write, acknowledged to nobody"),
+        };
+        vec![epoch.epoch.to_string(), epoch.records.to_string(), epoch.frames.to_string(), end]
+    }));
+    let head = if context.global.quiet { String::new() } else { table::columns(&rows, "") };
+    format!(
+        "{head}{} {records} records in one unbroken chain each epoch, {} blobs, {orders} kill orders: all as they were written\n",
+        paint.mark(Mark::Good),
+        audit.blobs
+    )
+}

@@ -1,0 +1,351 @@
+//! The log as its users hold it.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::task::Waker;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use super::batch::{Append, Receipt, lock};
+use super::blobs::{Blob, BlobStore, Packed};
+use super::error::{AppendError, Failure, OpenError, ReadError};
+use super::frame::MAX_RECORD;
+use super::lock::{Lock, NotLocked};
+use super::queue::Queue;
+use super::recover::{self, TailCut, Trim};
+use super::scan::epochs;
+use super::storage::{Disk, Storage, create_dirs};
+use super::wal::{Start, Writer};
+use crate::values::Digest;
+
+/// Where and how.
+#[derive(Clone, Debug)]
+pub struct LogOptions {
+    /// The evidence directory, `<data_dir>/evidence`. Created if it is not there.
+    pub dir: PathBuf,
+    /// Who logs: the first part of the log's name, fixed for the life of the directory.
+    pub origin: String,
+    /// How large a segment file grows.
+    pub segment_bytes: u64,
+    /// Appends are refused while less than this is free on the file system.
+    pub reserve_bytes: u64,
+    /// The most records that may wait for the disk; more are refused with [`AppendError::Overloaded`].
+    pub queue_rows: usize,
+    /// The most bytes of records and new blobs that may wait for the disk.
+    pub queue_bytes: usize,
+}
+
+impl LogOptions {
+    /// With what suits a server: segments of 64 MiB, a reserve of 256 MiB, 65,536 records or 64 MiB queued.
+    #[must_use]
+    pub fn new(dir: impl Into<PathBuf>, origin: impl Into<String>) -> Self {
+        let (segment_bytes, reserve_bytes) = (64 << 20, 256 << 20);
+        Self { dir: dir.into(), origin: origin.into(), segment_bytes, reserve_bytes, queue_rows: 65_536, queue_bytes: 64 << 20 }
+    }
+}
+
+/// What opening found.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Opened {
+    /// The epoch being written.
+    pub epoch: u32,
+    /// The index that the next record will get.
+    pub next_index: u64,
+    /// The end of an unfinished write that was removed from the log. The caller records it.
+    pub tail_cut: Option<TailCut>,
+    /// The same, from the last blob pack.
+    pub blob_tail_cut: Option<TailCut>,
+    /// Whether the log had been closed in order (or is new).
+    pub clean: bool,
+}
+
+/// Whether records can be appended.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Health {
+    /// Yes.
+    Ok,
+    /// Not now: too little space. Passes by itself.
+    NoSpace,
+    /// Not any more: it was closed.
+    Closed,
+    /// Not any more. The process should end with exit status 74.
+    Failed(Failure),
+}
+
+/// What was done since the log was opened.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Stats {
+    /// Records made durable.
+    pub rows: u64,
+    /// Frames that carried them.
+    pub frames: u64,
+    /// Bytes of those frames.
+    pub bytes: u64,
+    /// Microseconds that the last fdatasync took.
+    pub last_sync_us: u64,
+    /// The longest of them.
+    pub max_sync_us: u64,
+    /// Records queued or being written now.
+    pub queued: usize,
+}
+
+#[derive(Default)]
+pub(crate) struct StatsCells {
+    rows: AtomicU64,
+    frames: AtomicU64,
+    bytes: AtomicU64,
+    last_sync_us: AtomicU64,
+    max_sync_us: AtomicU64,
+}
+
+impl StatsCells {
+    pub(crate) fn committed(&self, rows: u32, bytes: usize, synced: Duration) {
+        let micros = u64::try_from(synced.as_micros()).unwrap_or(u64::MAX);
+        self.rows.fetch_add(u64::from(rows), Ordering::Relaxed);
+        self.frames.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(u64::try_from(bytes).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.last_sync_us.store(micros, Ordering::Relaxed);
+        self.max_sync_us.fetch_max(micros, Ordering::Relaxed);
+    }
+}
+
+/// What the writer thread and the handles share.
+pub(crate) struct Shared {
+    pub(crate) queue: Queue,
+    pub(crate) blobs: BlobStore,
+    pub(crate) blob_dir: PathBuf,
+    pub(crate) stats: StatsCells,
+    name: Arc<str>,
+    failure: OnceLock<Failure>,
+    stopped: AtomicBool,
+    /// Told when the writer has failed or closed.
+    changed: tokio::sync::Notify,
+    /// Given back when the writer is done; kept when it failed, since nobody knows then what is on the disk.
+    lock: Mutex<Option<Lock>>,
+}
+
+impl Shared {
+    /// Wakes those whose records are durable. From the writer's own thread: handing the list to a task inside the runtime was measured
+    /// beside it and made no difference that stood out of the noise, but would tie one waiter's fate to another's runtime.
+    pub(crate) fn release(&self, waiters: Vec<Option<Waker>>) {
+        waiters.into_iter().flatten().for_each(Waker::wake);
+    }
+
+    pub(crate) fn fail(&self, failure: Failure) {
+        if self.failure.set(failure.clone()).is_err() {
+            return;
+        }
+        tracing::error!(%failure, log = %self.name, "no more evidence can be written");
+        self.queue.fail(&AppendError::Failed(failure));
+        self.stopped.store(true, Ordering::Release);
+        self.changed.notify_waiters();
+    }
+
+    pub(crate) fn closed(&self) {
+        drop(lock(&self.lock).take());
+        self.stopped.store(true, Ordering::Release);
+        self.changed.notify_waiters();
+    }
+
+    /// Waits until `ready` says something, looking again whenever the writer's state changes.
+    async fn changed_to<T>(&self, ready: impl Fn() -> Option<T>) -> T {
+        loop {
+            let changed = self.changed.notified();
+            let mut changed = std::pin::pin!(changed);
+            changed.as_mut().enable();
+            if let Some(found) = ready() {
+                return found;
+            }
+            changed.await;
+        }
+    }
+}
+
+struct Handle {
+    shared: Arc<Shared>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Drop for Handle {
+    /// What is queued is still written, but nobody waits for it here: use [`EvidenceLog::close`].
+    fn drop(&mut self) {
+        self.shared.queue.close();
+    }
+}
+
+/// The evidence log, open for writing. Clones are handles to the same log.
+#[derive(Clone)]
+pub struct EvidenceLog(Arc<Handle>);
+
+impl EvidenceLog {
+    /// Opens the log, or creates it.
+    ///
+    /// # Errors
+    /// When somebody else has it open, when acknowledged data is damaged (then nothing is changed), and when the operating system
+    /// refuses something.
+    pub fn open(options: LogOptions) -> Result<(Self, Opened), OpenError> {
+        Self::open_on(options, Arc::new(Disk))
+    }
+
+    pub(crate) fn open_on(options: LogOptions, storage: Arc<dyn Storage>) -> Result<(Self, Opened), OpenError> {
+        let LogOptions { dir, origin, segment_bytes, reserve_bytes, queue_rows, queue_bytes } = options;
+        let bad = |c: char| c.is_whitespace() || c.is_control() || c == '+';
+        if origin.is_empty() || origin.len() > 200 || origin.contains(bad) {
+            return Err(OpenError::Origin);
+        }
+        create_dirs(storage.as_ref(), &dir).map_err(OpenError::io(&dir, "create"))?;
+        let lock_path = dir.join("LOCK");
+        let lock = Lock::take(&lock_path).map_err(|refused| match refused {
+            NotLocked::Held(holder) => OpenError::Locked { dir: dir.clone(), holder },
+            NotLocked::Io(source) => OpenError::Io { path: lock_path, what: "lock", source },
+        })?;
+        let epoch = epochs(&dir).map_err(OpenError::io(&dir, "list"))?.last().map_or(1, |(epoch, _)| *epoch);
+        let wal = dir.join(format!("epoch-{epoch}")).join("wal");
+        let blob_dir = dir.join("blobs");
+        for path in [&wal, &blob_dir] {
+            create_dirs(storage.as_ref(), path).map_err(OpenError::io(path, "create"))?;
+        }
+        let recovered = recover::recover(&wal, Digest::of(origin.as_bytes()), epoch)?;
+        let (blobs, blob_trim, next_pack) = BlobStore::recover(&blob_dir)?;
+        let blob_tail_cut = blob_trim.map_or(Ok(None), Trim::apply)?;
+        let tail_cut = recovered.trim.map_or(Ok(None), Trim::apply)?;
+        let name: Arc<str> = format!("{origin}/{epoch}").into();
+        let shared = Arc::new(Shared {
+            queue: Queue::new(Arc::clone(&name), queue_rows, queue_bytes),
+            blobs,
+            blob_dir,
+            stats: StatsCells::default(),
+            name,
+            failure: OnceLock::new(),
+            stopped: AtomicBool::new(false),
+            changed: tokio::sync::Notify::new(),
+            lock: Mutex::new(Some(lock)),
+        });
+        let next_index = recovered.chain.next_index;
+        let clean = tail_cut.is_none() && (recovered.closed || recovered.chain.next_seq == 0);
+        let opened = Opened { epoch, next_index, tail_cut, blob_tail_cut, clean };
+        let start =
+            Start { storage, wal: wal.clone(), segment_bytes, reserve: reserve_bytes, chain: recovered.chain, next_pack };
+        let begun = Writer::new(Arc::clone(&shared), start);
+        let writer = begun.map_err(|failure| OpenError::io(&wal, "begin a segment in")(std::io::Error::other(failure)))?;
+        let thread = std::thread::Builder::new().name("evidence".to_owned()).spawn(|| writer.run());
+        let thread = thread.map_err(OpenError::io(&wal, "start the writer thread for"))?;
+        Ok((Self(Arc::new(Handle { shared, thread: Mutex::new(Some(thread)) })), opened))
+    }
+
+    /// Hands a record over, with the blobs that it names. It is copied at once; await the result for the receipt. Never blocks.
+    ///
+    /// Blobs that the log already has are skipped, but leaving them out after a look at [`Self::contains`] spares even that.
+    pub fn append(&self, record: &[u8], blobs: &[Blob]) -> Append {
+        let shared = &self.0.shared;
+        if record.len() > MAX_RECORD {
+            return Append::refused(AppendError::TooLarge { bytes: record.len() });
+        }
+        let mut packed = Vec::new();
+        for blob in blobs.iter().filter(|blob| !shared.blobs.contains(&blob.digest)) {
+            match Packed::new(blob) {
+                Ok(blob) => packed.push(blob),
+                Err(error) => return Append::refused(error),
+            }
+        }
+        shared.queue.push(record, Digest::leaf(record), packed)
+    }
+
+    /// As [`Self::append`], waiting on this thread. For programs without a runtime.
+    ///
+    /// # Errors
+    /// As [`AppendError`] says.
+    pub fn append_blocking(&self, record: &[u8], blobs: &[Blob]) -> Result<Receipt, AppendError> {
+        self.append(record, blobs).wait()
+    }
+
+    /// Whether this blob is durable, so that no record that names it need bring it along.
+    #[must_use]
+    pub fn contains(&self, blob: &Digest) -> bool {
+        self.0.shared.blobs.contains(blob)
+    }
+
+    /// A blob's bytes, checked against its digest.
+    ///
+    /// # Errors
+    /// When they cannot be read or are not what was stored.
+    pub fn blob(&self, blob: &Digest) -> Result<Option<Vec<u8>>, ReadError> {
+        self.0.shared.blobs.get(blob)
+    }
+
+    /// The log's name as receipts give it: `<origin>/<epoch>`.
+    #[must_use]
+    pub fn name(&self) -> &Arc<str> {
+        &self.0.shared.name
+    }
+
+    /// Makes everything durable that was appended, then stops and lets go of the directory. Appends from now on are refused.
+    ///
+    /// # Errors
+    /// When the log has failed.
+    pub async fn close(&self) -> Result<(), Failure> {
+        self.0.shared.queue.close();
+        let shared = &self.0.shared;
+        shared.changed_to(|| shared.stopped.load(Ordering::Acquire).then_some(())).await;
+        self.outcome()
+    }
+
+    /// As [`Self::close`], waiting on this thread.
+    ///
+    /// # Errors
+    /// When the log has failed.
+    pub fn close_blocking(&self) -> Result<(), Failure> {
+        self.0.shared.queue.close();
+        let thread = lock(&self.0.thread).take();
+        if let Some(thread) = thread {
+            // A panic of the writer has been recorded as the log's failure.
+            let _ = thread.join();
+        }
+        self.outcome()
+    }
+
+    fn outcome(&self) -> Result<(), Failure> {
+        self.0.shared.failure.get().cloned().map_or(Ok(()), Err)
+    }
+
+    /// Resolves when the log stops for good because of an error; never when it is closed. The process should then end with
+    /// exit status 74.
+    pub async fn failed(&self) -> Failure {
+        let shared = &self.0.shared;
+        shared.changed_to(|| shared.failure.get().cloned()).await
+    }
+
+    /// Whether records can be appended.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        let shared = &self.0.shared;
+        match shared.failure.get() {
+            Some(failure) => Health::Failed(failure.clone()),
+            None if shared.stopped.load(Ordering::Acquire) => Health::Closed,
+            None if shared.queue.no_space() => Health::NoSpace,
+            None => Health::Ok,
+        }
+    }
+
+    /// What was done since the log was opened.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let cells = &self.0.shared.stats;
+        let read = |cell: &AtomicU64| cell.load(Ordering::Relaxed);
+        Stats {
+            rows: read(&cells.rows),
+            frames: read(&cells.frames),
+            bytes: read(&cells.bytes),
+            last_sync_us: read(&cells.last_sync_us),
+            max_sync_us: read(&cells.max_sync_us),
+            queued: self.0.shared.queue.rows(),
+        }
+    }
+}
+
+impl std::fmt::Debug for EvidenceLog {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EvidenceLog").field("name", self.name()).field("health", &self.health()).finish_non_exhaustive()
+    }
+}

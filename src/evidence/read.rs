@@ -1,0 +1,426 @@
+//! Reading the log, in this or another process, while a writer may be running. Takes no lock and changes nothing.
+//!
+//! A reader sees whole, valid frames only. It may see a frame a moment before that is durable: who needs more than what is *there*
+//! needs the receipt.
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use super::batch::lock;
+use super::blobs::BlobStore;
+use super::error::{Damage, ReadError};
+use super::frame::{Header, Kind, Rest};
+use super::recover::{self, Depth, End};
+use super::scan::{Chain, Cursor, epochs, segments};
+use crate::values::Digest;
+
+/// One place in memory for so many frames of the file.
+const SPARSE: u64 = 64;
+/// How often a reader looks again before it believes in damage: the writer may have been in the midst of a frame, or may have
+/// begun a new segment between two looks.
+const LOOKS: u32 = 5;
+const BETWEEN_LOOKS: Duration = Duration::from_millis(2);
+
+/// A record and where it stands.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Record {
+    /// The epoch; indexes begin at 0 in each.
+    pub epoch: u32,
+    /// The record's index in its epoch.
+    pub index: u64,
+    /// The bytes that were appended.
+    pub bytes: Vec<u8>,
+}
+
+/// What an audit of the whole log found to be sound.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Audit {
+    /// Each epoch that has records, in order.
+    pub epochs: Vec<EpochAudit>,
+    /// How many blobs there are, all of them with the right digest.
+    pub blobs: u64,
+}
+
+/// An audited epoch.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct EpochAudit {
+    /// Its number.
+    pub epoch: u32,
+    /// SHA-256 of the origin of the log; to be compared with the one that is expected.
+    pub log_id: Digest,
+    /// How many records, from index 0 without a gap.
+    pub records: u64,
+    /// How many frames, in one unbroken chain.
+    pub frames: u64,
+    /// The bytes of an unfinished frame at the end: a writer at work, or one that was killed.
+    pub unfinished: u64,
+    /// Whether the last frame is the mark of an orderly close.
+    pub closed: bool,
+}
+
+/// How far an audit has come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Progress {
+    /// The epoch being read.
+    pub epoch: u32,
+    /// Records read so far in all epochs.
+    pub records: u64,
+    /// Bytes read so far.
+    pub bytes: u64,
+    /// Bytes in all, preallocated ones included.
+    pub total_bytes: u64,
+}
+
+/// Reads a log.
+#[derive(Debug)]
+pub struct LogReader {
+    dir: PathBuf,
+    blobs: BlobStore,
+    places: Mutex<HashMap<PathBuf, Places>>,
+}
+
+/// Where some of the frames of a segment begin.
+#[derive(Clone, Debug, Default)]
+struct Places {
+    marks: Vec<(u64, u64)>,
+    /// The next frame that has not been looked at.
+    frames: u64,
+    index: u64,
+    offset: u64,
+}
+
+impl LogReader {
+    /// Opens an evidence directory.
+    ///
+    /// # Errors
+    /// When it cannot be listed, and when a blob pack's headers are damaged.
+    pub fn open(dir: impl Into<PathBuf>) -> Result<Self, ReadError> {
+        let dir = dir.into();
+        epochs(&dir).map_err(ReadError::io(&dir))?;
+        let blobs = BlobStore::read_only(&dir.join("blobs"))?;
+        Ok(Self { dir, blobs, places: Mutex::default() })
+    }
+
+    /// The epochs that there are, in order.
+    ///
+    /// # Errors
+    /// When the directory cannot be listed.
+    pub fn epochs(&self) -> Result<Vec<u32>, ReadError> {
+        Ok(self.wals()?.into_iter().map(|(epoch, _)| epoch).collect())
+    }
+
+    fn wals(&self) -> Result<Vec<(u32, PathBuf)>, ReadError> {
+        epochs(&self.dir).map_err(ReadError::io(&self.dir))
+    }
+
+    /// All records in order, beginning with this one and going on through all later epochs. Ends where the log ends now; a later call of
+    /// `next` may find more.
+    ///
+    /// # Errors
+    /// When the directory cannot be listed.
+    pub fn records(&self, epoch: u32, from: u64) -> Result<Records<'_>, ReadError> {
+        let mut records =
+            Records { reader: self, epoch, index: from, segment: None, ready: VecDeque::new(), looks: 0, broken: false };
+        if !self.wals()?.iter().any(|(there, _)| *there == epoch) {
+            records.next_epoch()?;
+        }
+        Ok(records)
+    }
+
+    /// One record, if it is there.
+    ///
+    /// # Errors
+    /// When it cannot be read, or it or its frame is damaged.
+    pub fn get(&self, epoch: u32, index: u64) -> Result<Option<Record>, ReadError> {
+        let found = self.records(epoch, index)?.next().transpose()?;
+        Ok(found.filter(|record| (record.epoch, record.index) == (epoch, index)))
+    }
+
+    /// The last `count` records, oldest first.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub fn tail(&self, count: usize) -> Result<Vec<Record>, ReadError> {
+        let mut start = (0, 0);
+        let mut wanted = u64::try_from(count).unwrap_or(u64::MAX);
+        for (epoch, wal) in self.wals()?.into_iter().rev() {
+            let next = self.next_index(&wal)?;
+            start = (epoch, next.saturating_sub(wanted));
+            wanted = wanted.saturating_sub(next);
+            if wanted == 0 {
+                break;
+            }
+        }
+        self.records(start.0, start.1)?.take(count).collect()
+    }
+
+    /// A blob's bytes, checked against its digest.
+    ///
+    /// # Errors
+    /// When it cannot be read or is damaged.
+    pub fn blob(&self, digest: &Digest) -> Result<Option<Vec<u8>>, ReadError> {
+        self.blobs.get_fresh(digest)
+    }
+
+    /// How many records an epoch has now.
+    fn next_index(&self, wal: &Path) -> Result<u64, ReadError> {
+        let mut files = segments(wal).map_err(ReadError::io(wal))?;
+        // A segment that was just begun is empty; its name still says the index.
+        let Some((first, path)) = files.pop() else { return Ok(0) };
+        Ok(self.locate(&path, first, u64::MAX).map_err(ReadError::io(&path))?.1)
+    }
+
+    /// Where to begin reading for this record: at or a little before its frame. Also says where the segment ends now.
+    fn locate(&self, path: &Path, first: u64, index: u64) -> io::Result<(u64, u64)> {
+        let mut places = lock(&self.places).get(path).cloned().unwrap_or(Places { index: first, ..Places::default() });
+        if index >= places.index {
+            let mut cursor = Cursor::open(path)?;
+            cursor.seek(places.offset);
+            while let Ok(header) = cursor.peek_header()? {
+                if places.frames.is_multiple_of(SPARSE) {
+                    places.marks.push((header.first_index, cursor.offset()));
+                }
+                cursor.skip(header.frame_len());
+                places.frames = places.frames.saturating_add(1);
+                places.index = header.first_index.saturating_add(u64::from(header.count));
+                places.offset = cursor.offset();
+                if places.index > index {
+                    break;
+                }
+            }
+        }
+        let before = places.marks.partition_point(|(first, _)| *first <= index).saturating_sub(1);
+        let offset = places.marks.get(before).map_or(0, |(_, offset)| *offset);
+        let next = places.index;
+        lock(&self.places).insert(path.to_owned(), places);
+        Ok((offset, next))
+    }
+
+    /// Audits everything: each frame's checksums, the chain of hashes, that every index is there, each blob's digest.
+    ///
+    /// # Errors
+    /// The first damage, with its place; or when something cannot be read.
+    pub fn verify(&self, progress: &mut dyn FnMut(Progress)) -> Result<Audit, ReadError> {
+        let wals = self.wals()?;
+        let mut audit = Audit::default();
+        let mut total_bytes: u64 = 0;
+        for (_, wal) in &wals {
+            for (_, path) in segments(wal).map_err(ReadError::io(wal))? {
+                total_bytes = total_bytes.saturating_add(std::fs::metadata(&path).map_or(0, |metadata| metadata.len()));
+            }
+        }
+        let mut so_far = Progress { epoch: 0, records: 0, bytes: 0, total_bytes };
+        for (epoch, wal) in wals {
+            so_far.epoch = epoch;
+            audit.epochs.extend(verify_epoch(&wal, &mut so_far, progress)?);
+        }
+        audit.blobs = self.blobs.verify()?;
+        Ok(audit)
+    }
+}
+
+fn verify_epoch(
+    wal: &Path,
+    so_far: &mut Progress,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Option<EpochAudit>, ReadError> {
+    let mut files: VecDeque<_> = segments(wal).map_err(ReadError::io(wal))?.into();
+    let Some((_, path)) = files.front() else { return Ok(None) };
+    let first = Cursor::open(path).and_then(|mut cursor| cursor.peek_header()).map_err(ReadError::io(path))?;
+    // Whose log it is, only its first frame says. Without one there is nothing that would pass for a record.
+    let log_id = first.map_or(Digest::from_bytes([0; 32]), |header| header.log_id);
+    let mut chain = Chain::begin(log_id, so_far.epoch);
+    let mut closed = false;
+    let mut looks = 0;
+    let mut unfinished = 0;
+    while let Some((first, path)) = files.front().cloned() {
+        let before = (chain.clone(), *so_far);
+        let mut each = |frame: &super::frame::Frame<'_>| {
+            closed = frame.header.kind == Kind::Closed;
+            so_far.records = so_far.records.saturating_add(u64::from(frame.header.count));
+            so_far.bytes = so_far.bytes.saturating_add(u64::try_from(frame.header.frame_len()).unwrap_or(u64::MAX));
+            progress(*so_far);
+        };
+        let end = recover::walk_named(&path, first, &mut chain, Depth::Full, &mut each)?;
+        let successors = segments(wal).map_err(ReadError::io(wal))?.into_iter().filter(|(later, _)| *later > first);
+        files = successors.collect();
+        let sound = match end.rest {
+            Rest::Clean => files.front().is_none_or(|(next, _)| *next == chain.next_index),
+            Rest::Torn { .. } => files.is_empty(),
+            Rest::Damaged { .. } => false,
+        };
+        if sound {
+            unfinished = if let Rest::Torn { bytes } = end.rest { bytes } else { 0 };
+            continue;
+        }
+        looks += 1;
+        if looks == LOOKS {
+            return Err(recover::damage(&path, &end, &chain).into());
+        }
+        (chain, *so_far) = before;
+        files.push_front((first, path));
+        std::thread::sleep(BETWEEN_LOOKS);
+    }
+    let Chain { epoch, log_id, next_index: records, next_seq: frames, .. } = chain;
+    Ok((frames > 0 || unfinished > 0).then_some(EpochAudit { epoch, log_id, records, frames, unfinished, closed }))
+}
+
+/// Records in order. See [`LogReader::records`].
+pub struct Records<'r> {
+    reader: &'r LogReader,
+    epoch: u32,
+    /// The next record to be given out.
+    index: u64,
+    segment: Option<Segment>,
+    ready: VecDeque<Record>,
+    looks: u32,
+    /// Damage was reported: there is nothing to be trusted after it.
+    broken: bool,
+}
+
+struct Segment {
+    first: u64,
+    path: PathBuf,
+    cursor: Cursor,
+    chain: Option<Chain>,
+}
+
+/// What reading a frame came to.
+enum Step {
+    Frame,
+    /// Nothing more in this segment.
+    End(End),
+}
+
+impl Iterator for Records<'_> {
+    type Item = Result<Record, ReadError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some(record) = self.ready.pop_front() {
+                self.index = record.index.saturating_add(1);
+                return Some(Ok(record));
+            }
+            if self.broken {
+                return None;
+            }
+            match self.advance() {
+                Ok(true) => {}
+                Ok(false) => return None,
+                Err(error) => {
+                    self.broken = true;
+                    return Some(Err(error));
+                }
+            }
+        }
+    }
+}
+
+impl Records<'_> {
+    fn wal(&self) -> PathBuf {
+        self.reader.dir.join(format!("epoch-{}", self.epoch)).join("wal")
+    }
+
+    /// Goes one step on. `false` at the end of what is there now.
+    fn advance(&mut self) -> Result<bool, ReadError> {
+        let Some(mut segment) = self.segment.take() else { return self.enter() };
+        let step = self.read_frame(&mut segment)?;
+        let end = match step {
+            Step::Frame => {
+                self.looks = 0;
+                self.segment = Some(segment);
+                return Ok(true);
+            }
+            Step::End(end) => end,
+        };
+        let wal = self.wal();
+        let next = segments(&wal).map_err(ReadError::io(&wal))?.into_iter().find(|(first, _)| *first > segment.first);
+        let reached = segment.chain.as_ref().map_or(segment.first, |chain| chain.next_index);
+        match (end.rest, next) {
+            (Rest::Clean, Some((first, path))) if first == reached => {
+                let cursor = Cursor::open(&path).map_err(ReadError::io(&path))?;
+                self.segment = Some(Segment { first, path, cursor, chain: segment.chain });
+                Ok(true)
+            }
+            (Rest::Clean | Rest::Torn { .. }, None) => {
+                segment.cursor.seek(end.offset);
+                self.segment = Some(segment);
+                self.next_epoch()
+            }
+            _ => {
+                self.looks += 1;
+                if self.looks == LOOKS {
+                    let chain = segment.chain.unwrap_or(Chain::begin(Digest::from_bytes([0; 32]), self.epoch));
+                    let chain = Chain { epoch: self.epoch, next_index: reached, ..chain };
+                    return Err(recover::damage(&segment.path, &end, &chain).into());
+                }
+                segment.cursor.seek(end.offset);
+                self.segment = Some(segment);
+                std::thread::sleep(BETWEEN_LOOKS);
+                Ok(true)
+            }
+        }
+    }
+
+    /// Opens the segment that holds the next record.
+    fn enter(&mut self) -> Result<bool, ReadError> {
+        let wal = self.wal();
+        let files = if wal.is_dir() { segments(&wal).map_err(ReadError::io(&wal))? } else { Vec::new() };
+        if let Some((first, path)) = files.first().filter(|(first, _)| *first > self.index) {
+            let reason = format!("the log begins at record {first}");
+            return Err(Damage { file: path.clone(), offset: 0, epoch: self.epoch, index: self.index, reason }.into());
+        }
+        let holding = files.partition_point(|(first, _)| *first <= self.index).checked_sub(1);
+        let Some((first, path)) = holding.and_then(|at| files.get(at)) else { return self.next_epoch() };
+        let (offset, _) = self.reader.locate(path, *first, self.index).map_err(ReadError::io(path))?;
+        let mut cursor = Cursor::open(path).map_err(ReadError::io(path))?;
+        cursor.seek(offset);
+        self.segment = Some(Segment { first: *first, path: path.clone(), cursor, chain: None });
+        Ok(true)
+    }
+
+    /// Goes to the next epoch, if there is one.
+    fn next_epoch(&mut self) -> Result<bool, ReadError> {
+        let next = self.reader.wals()?.into_iter().find(|(epoch, _)| *epoch > self.epoch);
+        let Some((epoch, _)) = next else { return Ok(false) };
+        (self.epoch, self.index, self.segment) = (epoch, 0, None);
+        Ok(true)
+    }
+
+    fn read_frame(&mut self, segment: &mut Segment) -> Result<Step, ReadError> {
+        let Segment { path, cursor, chain, .. } = segment;
+        let offset = cursor.offset();
+        let wrong = match cursor.peek().map_err(ReadError::io(path.as_path()))? {
+            Ok(frame) => {
+                let header: &Header = &frame.header;
+                let expected = chain.get_or_insert_with(|| Chain { epoch: self.epoch, ..Chain::before(header) });
+                match expected.check(header) {
+                    Ok(()) => {
+                        expected.advance(header, frame.hash());
+                        for (index, bytes) in
+                            (header.first_index..).zip(frame.records()).filter(|(index, _)| *index >= self.index)
+                        {
+                            self.ready.push_back(Record { epoch: self.epoch, index, bytes: bytes.to_vec() });
+                        }
+                        let length = header.frame_len();
+                        cursor.skip(length);
+                        return Ok(Step::Frame);
+                    }
+                    Err(reason) => {
+                        let rest = Rest::Damaged { later: None };
+                        return Ok(Step::End(End { offset, rest, reason: reason.to_owned() }));
+                    }
+                }
+            }
+            Err(wrong) => wrong,
+        };
+        let rest = cursor.rest().map_err(ReadError::io(path.as_path()))?;
+        // Before the first frame was read, nothing is known that a later one could be compared with.
+        let known = chain.clone().unwrap_or(Chain::begin(Digest::from_bytes([0; 32]), self.epoch));
+        let rest = super::frame::classify(&rest, offset, known.next_seq, &known.log_id);
+        Ok(Step::End(End { offset, rest, reason: wrong.to_string() }))
+    }
+}

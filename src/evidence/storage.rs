@@ -1,0 +1,130 @@
+//! The few operations that the writer asks of a file system, as a seam for fault injection: tests put in errors, short writes and hangs,
+//! and read the order of operations from a trace. Reading goes straight to `std::fs`.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::Path;
+
+use rustix::fs::FallocateFlags;
+use rustix::io::Errno;
+
+/// A file system.
+pub(crate) trait Storage: Send + Sync + 'static {
+    /// Creates a file that must not exist yet.
+    fn create(&self, path: &Path) -> io::Result<Box<dyn StorageFile>>;
+    /// Makes the names in a directory durable.
+    fn fsync_dir(&self, path: &Path) -> io::Result<()>;
+    /// Bytes that an unprivileged process may still write to the file system that holds `path`.
+    fn free_bytes(&self, path: &Path) -> io::Result<u64>;
+}
+
+/// A file being written.
+pub(crate) trait StorageFile: Send {
+    /// Reserves the space and makes the file that long; what is not written reads as zeros.
+    fn allocate(&self, bytes: u64) -> io::Result<()>;
+    /// Writes some of the bytes; says how many.
+    fn pwrite(&self, bytes: &[u8], at: u64) -> io::Result<usize>;
+    /// Makes the contents durable.
+    fn fdatasync(&self) -> io::Result<()>;
+    /// Makes the contents and the attributes durable.
+    fn fsync(&self) -> io::Result<()>;
+    /// Sets the length.
+    fn truncate(&self, bytes: u64) -> io::Result<()>;
+    /// Whether `path` still names this file.
+    fn is_at(&self, path: &Path) -> io::Result<bool>;
+}
+
+/// The real one.
+pub(crate) struct Disk;
+
+impl Storage for Disk {
+    fn create(&self, path: &Path) -> io::Result<Box<dyn StorageFile>> {
+        // 0640: records name clients and addresses; the group is for whoever ships or audits the log.
+        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o640).open(path)?;
+        Ok(Box::new(DiskFile(file)))
+    }
+
+    fn fsync_dir(&self, path: &Path) -> io::Result<()> {
+        File::open(path)?.sync_all()
+    }
+
+    fn free_bytes(&self, path: &Path) -> io::Result<u64> {
+        let found = rustix::fs::statvfs(path)?;
+        Ok(found.f_bavail.saturating_mul(found.f_frsize))
+    }
+}
+
+struct DiskFile(File);
+
+impl StorageFile for DiskFile {
+    fn allocate(&self, bytes: u64) -> io::Result<()> {
+        match rustix::fs::fallocate(&self.0, FallocateFlags::empty(), 0, bytes) {
+            // A file system without fallocate: the length alone, so that the tail reads as zeros as everywhere else.
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => self.0.set_len(bytes),
+            other => Ok(other?),
+        }
+    }
+
+    fn pwrite(&self, bytes: &[u8], at: u64) -> io::Result<usize> {
+        self.0.write_at(bytes, at)
+    }
+
+    fn fdatasync(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+
+    fn fsync(&self) -> io::Result<()> {
+        self.0.sync_all()
+    }
+
+    fn truncate(&self, bytes: u64) -> io::Result<()> {
+        self.0.set_len(bytes)
+    }
+
+    fn is_at(&self, path: &Path) -> io::Result<bool> {
+        let ours = self.0.metadata()?;
+        match std::fs::metadata(path) {
+            Ok(named) => Ok(ours.nlink() > 0 && (ours.dev(), ours.ino()) == (named.dev(), named.ino())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Writes all the bytes, however short each write comes out.
+pub(crate) fn write_all(file: &dyn StorageFile, mut bytes: &[u8], mut at: u64) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match file.pwrite(bytes, at) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => {
+                bytes = bytes.get(written..).unwrap_or_default();
+                at = at.saturating_add(u64::try_from(written).unwrap_or(u64::MAX));
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Whether the error says that space ran out, which passes, unlike all others.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// Creates a directory and its parents, making each new name durable.
+pub(crate) fn create_dirs(storage: &dyn Storage, path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    let parent = match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    };
+    create_dirs(storage, parent)?;
+    match std::fs::create_dir(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => storage.fsync_dir(parent),
+    }
+}

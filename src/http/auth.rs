@@ -1,0 +1,116 @@
+//! Who may call. Tokens are known by their SHA-256 only. Without any token configured, callers must be on this machine.
+
+use std::net::IpAddr;
+
+use axum::extract::{Request, State};
+use axum::http::header;
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use data_encoding::HEXLOWER_PERMISSIVE;
+use subtle::ConstantTimeEq as _;
+
+use super::App;
+use super::problem::Problem;
+use crate::config::{Http, Role};
+use crate::values::Digest;
+
+/// The other end of a connection; the server attaches it to each request.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Peer {
+    /// A TCP peer.
+    Address(IpAddr),
+    /// A Unix socket: the file's permissions have decided.
+    Local,
+}
+
+/// The name of the caller's token, for `by` of kill orders.
+#[derive(Clone, Debug)]
+pub(super) struct Caller(pub(super) String);
+
+/// Roles that may ask for decisions.
+pub(super) const VERIFY: &[Role] = &[Role::Verify];
+/// Roles that may read.
+pub(super) const RESPOND: &[Role] = &[Role::Respond, Role::Operate];
+/// Roles that may change something.
+pub(super) const OPERATE: &[Role] = &[Role::Operate];
+
+pub(super) async fn require(State((app, roles)): State<(App, &'static [Role])>, mut request: Request, next: Next) -> Response {
+    let peer = request.extensions().get::<Peer>().copied();
+    let bearer = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let bearer = bearer.and_then(|value| value.strip_prefix("Bearer "));
+    match admit(&app.config().http, bearer, peer, roles) {
+        Ok(caller) => {
+            request.extensions_mut().insert(caller);
+            next.run(request).await
+        }
+        Err(problem) => {
+            metrics::counter!("countersign_callers_refused_total").increment(1);
+            problem.into_response()
+        }
+    }
+}
+
+fn admit(http: &Http, bearer: Option<&str>, peer: Option<Peer>, roles: &[Role]) -> Result<Caller, Box<Problem>> {
+    if http.tokens.is_empty() {
+        return match peer {
+            Some(Peer::Local) => Ok(Caller("local".into())),
+            Some(Peer::Address(ip)) if ip.to_canonical().is_loopback() => Ok(Caller("local".into())),
+            _ => Err(Box::new(Problem::forbidden(
+                "no `[http] tokens` are configured, so only callers on this machine are served",
+            ))),
+        };
+    }
+    let bearer = bearer.ok_or_else(|| Box::new(Problem::unauthorized()))?;
+    let given = Digest::of(bearer.as_bytes());
+    // Every token is compared, in constant time: how long it takes says nothing about which came close.
+    let mut found = None;
+    for (name, token) in &http.tokens {
+        let hex = token.sha256.trim_start_matches("sha256:");
+        let known = HEXLOWER_PERMISSIVE.decode(hex.as_bytes()).unwrap_or_default();
+        if bool::from(known.ct_eq(given.as_bytes().as_slice())) {
+            found = Some((name, token));
+        }
+    }
+    let (name, token) = found.ok_or_else(|| Box::new(Problem::unauthorized()))?;
+    if token.roles.iter().any(|role| roles.contains(role)) {
+        return Ok(Caller(name.clone()));
+    }
+    Err(Box::new(Problem::forbidden("the token's roles do not cover this endpoint")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Token;
+
+    #[track_caller]
+    fn check(
+        tokens: &[(&str, &str, Role)],
+        bearer: Option<&str>,
+        peer: Option<&str>,
+        roles: &[Role],
+        expect: Result<&str, u16>,
+    ) {
+        let token = |secret: &str, role: &Role| Token { sha256: Digest::of(secret.as_bytes()).hex(), roles: vec![*role] };
+        let tokens = tokens.iter().map(|(name, secret, role)| ((*name).to_owned(), token(secret, role))).collect();
+        let http = Http { tokens, ..Http::default() };
+        let peer = peer.map(|ip| Peer::Address(ip.parse().unwrap()));
+        let got = admit(&http, bearer, peer, roles).map(|caller| caller.0).map_err(|p| p.into_response().status().as_u16());
+        assert_eq!(got, expect.map(str::to_owned));
+    }
+
+    #[test]
+    fn callers() {
+        let gw = ("gw", "s3cret", Role::Verify);
+        check(&[], None, Some("127.0.0.1"), VERIFY, Ok("local"));
+        check(&[], None, Some("::1"), OPERATE, Ok("local"));
+        check(&[], None, Some("::ffff:127.0.0.1"), OPERATE, Ok("local"));
+        check(&[], None, Some("10.0.0.1"), VERIFY, Err(403));
+        check(&[], None, None, VERIFY, Err(403));
+        check(&[gw], None, Some("127.0.0.1"), VERIFY, Err(401));
+        check(&[gw], Some("wrong"), Some("127.0.0.1"), VERIFY, Err(401));
+        check(&[gw], Some("s3cret"), Some("10.0.0.1"), VERIFY, Ok("gw"));
+        check(&[gw], Some("s3cret"), Some("10.0.0.1"), OPERATE, Err(403));
+        check(&[("ops", "o", Role::Operate)], Some("o"), None, RESPOND, Ok("ops"));
+    }
+}

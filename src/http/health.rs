@@ -1,0 +1,89 @@
+//! `/healthz`, `/readyz`, `/metrics`.
+
+use std::sync::OnceLock;
+
+use axum::extract::State;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+
+use super::App;
+use crate::evidence::Health;
+
+/// The process answers.
+#[utoipa::path(get, path = "/healthz", responses((status = 200, description = "the process answers")))]
+pub(super) async fn healthz() -> &'static str {
+    "ok\n"
+}
+
+/// Evidence can be written, the kill log is ours and current, rules are loaded, and we are not stopping.
+#[utoipa::path(get, path = "/readyz", responses((status = 200, description = "ready"), (status = 503, description = "not ready, and why")))]
+pub(super) async fn readyz(State(app): State<App>) -> Response {
+    let evidence = match app.service().log().health() {
+        Health::Ok => Ok(()),
+        Health::NoSpace => Err("free disk space is below `evidence.reserve_mb`".to_owned()),
+        Health::Closed => Err("the evidence log is closed".to_owned()),
+        Health::Failed(failure) => Err(failure.to_string()),
+    };
+    let serving = if app.stopping() { Err("stopping".to_owned()) } else { Ok(()) };
+    let checks = [("evidence", evidence), ("serving", serving), ("kill_log", Ok(())), ("rules", Ok(()))];
+    let ready = checks.iter().all(|(_, outcome)| outcome.is_ok());
+    let text = |outcome: &Result<(), String>| outcome.as_ref().map_or_else(Clone::clone, |()| "ok".to_owned());
+    let checks: serde_json::Map<_, _> = checks.iter().map(|(name, o)| ((*name).to_owned(), text(o).into())).collect();
+    let body = serde_json::json!({
+        "ready": ready,
+        "checks": checks,
+        "rules": app.service().rules().digest(),
+        "kill_sequence": app.service().kills().current().sequence(),
+    });
+    let mut response = super::decisions::json_of(&body);
+    if !ready {
+        *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    }
+    response
+}
+
+/// Prometheus text.
+#[utoipa::path(get, path = "/metrics", responses((status = 200, description = "Prometheus text format")))]
+pub(super) async fn metrics(State(app): State<App>) -> Response {
+    let service = app.service();
+    let (log, fetch) = (service.log().stats(), service.fetcher().stats());
+    let count = |name: &'static str, value: u64| metrics::counter!(name).absolute(value);
+    count("countersign_evidence_rows_total", log.rows);
+    count("countersign_evidence_frames_total", log.frames);
+    count("countersign_evidence_bytes_total", log.bytes);
+    count("countersign_fetch_begun_total", fetch.begun);
+    count("countersign_fetch_responses_total", fetch.responses);
+    count("countersign_fetch_blocked_total", fetch.blocked);
+    count("countersign_fetch_throttled_total", fetch.throttled);
+    count("countersign_fetch_failed_total", fetch.failed);
+    // Prometheus has floating-point gauges; none of these comes near 2^53.
+    let gauge = |name: &'static str, value: u64| metrics::gauge!(name).set(u32::try_from(value).unwrap_or(u32::MAX));
+    gauge("countersign_evidence_last_sync_us", log.last_sync_us);
+    gauge("countersign_evidence_max_sync_us", log.max_sync_us);
+    gauge("countersign_evidence_queued_rows", u64::try_from(log.queued).unwrap_or(u64::MAX));
+    gauge("countersign_evidence_healthy", u64::from(service.log().health() == Health::Ok));
+    gauge("countersign_cached_clients", service.cached_clients());
+    gauge("countersign_kill_sequence", service.kills().current().sequence());
+    gauge("countersign_trust_anchors", u64::try_from(service.rules().anchors().len()).unwrap_or(u64::MAX));
+    let mut response = app.0.metrics.render().into_response();
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; version=0.0.4"));
+    response
+}
+
+/// The process's recorder; a process has one, however many applications its tests start.
+pub(super) fn recorder() -> PrometheusHandle {
+    static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
+    let install = || {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let handle = recorder.handle();
+        // Somebody else's recorder stays; then our page is empty and theirs has the numbers.
+        let _ = metrics::set_global_recorder(recorder);
+        metrics::describe_counter!("countersign_decisions_total", "Answers, by decision and code.");
+        metrics::describe_counter!("countersign_evidence_rows_total", "Records made durable.");
+        metrics::describe_gauge!("countersign_evidence_last_sync_us", "Microseconds of the last fdatasync.");
+        metrics::describe_gauge!("countersign_evidence_healthy", "1 while evidence can be written.");
+        handle
+    };
+    HANDLE.get_or_init(install).clone()
+}

@@ -1,0 +1,125 @@
+//! The HTTP face: routes, limits, callers. It translates; it decides nothing.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{delete, get, post};
+
+use crate::config::Config;
+use crate::service::Service;
+
+mod auth;
+mod decisions;
+mod evidence;
+mod health;
+mod openapi;
+mod operate;
+mod problem;
+mod server;
+mod trace;
+
+pub use server::{ListenError, Server};
+
+use problem::Problem;
+
+/// What every handler needs.
+#[derive(Clone)]
+pub struct App(Arc<Shared>);
+
+struct Shared {
+    service: Service,
+    config: Config,
+    metrics: metrics_exporter_prometheus::PrometheusHandle,
+    in_flight: AtomicUsize,
+    stopping: AtomicBool,
+}
+
+impl App {
+    /// The application around a service.
+    #[must_use]
+    pub fn new(service: Service, config: Config) -> Self {
+        let metrics = health::recorder();
+        Self(Arc::new(Shared { service, config, metrics, in_flight: AtomicUsize::new(0), stopping: AtomicBool::new(false) }))
+    }
+
+    fn service(&self) -> &Service {
+        &self.0.service
+    }
+
+    fn config(&self) -> &Config {
+        &self.0.config
+    }
+
+    /// From now on `/readyz` says no, so that balancers send nothing new while what is under way ends.
+    pub fn stop(&self) {
+        self.0.stopping.store(true, Ordering::Relaxed);
+    }
+
+    fn stopping(&self) -> bool {
+        self.0.stopping.load(Ordering::Relaxed)
+    }
+
+    /// The routes. The server adds each connection's peer as an extension, `auth::Peer`.
+    pub fn router(&self) -> Router {
+        let limit = DefaultBodyLimit::max(self.config().http.max_body_bytes);
+        let verify = Router::new()
+            .route("/v1/decisions", post(decisions::decide))
+            .route_layer(middleware::from_fn_with_state((self.clone(), auth::VERIFY), auth::require));
+        let respond = Router::new()
+            .route("/v1/decisions", get(evidence::list))
+            .route("/v1/decisions/{id}", get(evidence::show))
+            .route("/v1/decisions/{id}/replay", post(evidence::replay))
+            .route("/v1/revocations", get(operate::orders))
+            .route("/v1/anchors", get(operate::anchors))
+            .route("/v1/clients/{id}", get(operate::client))
+            .route("/metrics", get(health::metrics))
+            .route_layer(middleware::from_fn_with_state((self.clone(), auth::RESPOND), auth::require));
+        let operate = Router::new()
+            .route("/v1/revocations", post(operate::revoke))
+            .route("/v1/revocations/{sequence}", delete(operate::lift))
+            .route("/v1/clients/{id}/refresh", post(operate::refresh))
+            .route("/v1/reload", post(operate::reload))
+            .route_layer(middleware::from_fn_with_state((self.clone(), auth::OPERATE), auth::require));
+        let open = Router::new()
+            .route("/healthz", get(health::healthz))
+            .route("/readyz", get(health::readyz))
+            .route("/openapi.json", get(openapi::document));
+        verify
+            .merge(respond)
+            .merge(operate)
+            .merge(open)
+            .fallback(|| async { Problem::not_found("no such endpoint; `/openapi.json` lists them") })
+            .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
+            .layer(limit)
+            .layer(middleware::from_fn_with_state(self.clone(), shed))
+            .with_state(self.clone())
+    }
+}
+
+/// Turns requests away before there are so many that all of them are late. Health checks pass, or a busy server would be
+/// restarted for being busy.
+async fn shed(State(app): State<App>, request: Request, next: Next) -> Response {
+    let path = request.uri().path();
+    if path == "/healthz" || path == "/readyz" || path == "/metrics" {
+        return next.run(request).await;
+    }
+    let seat = Seat(&app.0.in_flight);
+    if seat.0.fetch_add(1, Ordering::Relaxed) >= app.config().http.max_in_flight {
+        metrics::counter!("countersign_shed_total").increment(1);
+        return Problem::overloaded().into_response();
+    }
+    next.run(request).await
+}
+
+/// Given back when the request ends, also when its caller goes away in the middle.
+struct Seat<'a>(&'a AtomicUsize);
+
+impl Drop for Seat<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,220 @@
+//! Lists decisions out of the evidence: one pass, oldest to newest, keeping the newest that match. Answers say whether they are
+//! complete. (Indexed queries over sealed segments are the next step; the shape of a row stays.)
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+use serde::Serialize;
+
+use crate::archive::{ArchiveError, DataDir, Located};
+use crate::record::{ClientFacts, Record};
+use crate::values::{Digest, Timestamp};
+
+/// Most rows of one page.
+pub const PAGE_MAX: usize = 1000;
+
+/// Which decisions. Every member that is set must match.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// Client identifier.
+    pub client: Option<String>,
+    /// Thumbprint of the key that signed the statement.
+    pub key: Option<String>,
+    /// Digest of the statement.
+    pub statement: Option<Digest>,
+    /// Reason code.
+    pub code: Option<String>,
+    /// `allow`, `deny`, `unresolved`.
+    pub decision: Option<String>,
+    /// Anchor id.
+    pub anchor: Option<String>,
+    /// Owner.
+    pub owner: Option<String>,
+    /// Address that the request came from.
+    pub ip: Option<String>,
+    /// From this moment.
+    pub since: Option<Timestamp>,
+    /// Before this moment.
+    pub until: Option<Timestamp>,
+    /// Only records before this one (epoch, index): the cursor.
+    pub before: Option<(u32, u64)>,
+    /// Also what is not an answer: starts, resolutions, rule changes, kill orders.
+    pub all_kinds: bool,
+}
+
+/// One row.
+#[derive(Clone, Debug, Serialize)]
+pub struct Row {
+    /// The decision's id; `null` for records that are not an answer.
+    pub id: Option<String>,
+    /// When.
+    pub at: Timestamp,
+    /// The kind of record.
+    pub kind: &'static str,
+    /// The verdict.
+    pub decision: Option<&'static str>,
+    /// The reason code.
+    pub code: Option<String>,
+    /// The client identifier.
+    pub client: Option<String>,
+    /// The anchor.
+    pub anchor: Option<String>,
+    /// The class.
+    pub class: Option<String>,
+    /// The owner.
+    pub owner: Option<String>,
+    /// Digest of the statement.
+    pub statement: Option<Digest>,
+    /// Thumbprint of the signing key.
+    pub key: Option<String>,
+    /// The address that the request came from.
+    pub ip: Option<String>,
+    /// What happened, for records that are not decisions.
+    pub what: Option<String>,
+    /// The log's epoch.
+    pub epoch: u32,
+    /// The record's index.
+    pub index: u64,
+    /// Its leaf hash.
+    pub leaf: Digest,
+}
+
+/// A page, newest first.
+#[derive(Clone, Debug, Serialize)]
+pub struct Page {
+    /// The rows.
+    pub decisions: Vec<Row>,
+    /// Whether these are all that match.
+    pub complete: bool,
+    /// Where the next page begins.
+    pub cursor: Option<String>,
+}
+
+/// Reads a cursor.
+#[must_use]
+pub fn parse_cursor(text: &str) -> Option<(u32, u64)> {
+    let (epoch, index) = text.split_once('-')?;
+    Some((epoch.parse().ok()?, index.parse().ok()?))
+}
+
+/// The newest `limit` rows that match.
+///
+/// # Errors
+/// When the log cannot be read.
+pub fn list(data: &DataDir, origin: &str, filter: &Filter, limit: usize) -> Result<Page, ArchiveError> {
+    let mut kept: VecDeque<Row> = VecDeque::new();
+    let mut complete = true;
+    scan(data, origin, filter, |row| {
+        kept.push_back(row);
+        if kept.len() > limit {
+            kept.pop_front();
+            complete = false;
+        }
+    })?;
+    let cursor = if complete { None } else { kept.front().map(|row| format!("{}-{}", row.epoch, row.index)) };
+    Ok(Page { decisions: kept.into_iter().rev().collect(), complete, cursor })
+}
+
+/// How many rows match, by the value of a column. `None` when there is no such column.
+///
+/// # Errors
+/// When the log cannot be read.
+pub fn count_by(
+    data: &DataDir,
+    origin: &str,
+    filter: &Filter,
+    field: &str,
+) -> Result<Option<BTreeMap<String, u64>>, ArchiveError> {
+    const FIELDS: [&str; 9] = ["kind", "decision", "code", "client", "anchor", "class", "owner", "key", "ip"];
+    if !FIELDS.contains(&field) {
+        return Ok(None);
+    }
+    let mut counts = BTreeMap::new();
+    scan(data, origin, filter, |row| {
+        let value = match field {
+            "kind" => Some(row.kind.to_owned()),
+            "decision" => row.decision.map(str::to_owned),
+            "code" => row.code,
+            "client" => row.client,
+            "anchor" => row.anchor,
+            "class" => row.class,
+            "owner" => row.owner,
+            "key" => row.key,
+            _ => row.ip,
+        };
+        *counts.entry(value.unwrap_or_else(|| "-".to_owned())).or_insert(0) += 1;
+    })?;
+    Ok(Some(counts))
+}
+
+fn scan(data: &DataDir, origin: &str, filter: &Filter, mut take: impl FnMut(Row)) -> Result<(), ArchiveError> {
+    // Uses name their evaluation by index; the client's facts are in that.
+    let mut facts: HashMap<(u32, u64), ClientFacts> = HashMap::new();
+    data.each(origin, |located| {
+        if let Record::Evaluation(evaluation) = &located.record {
+            facts.insert((located.epoch, located.index), evaluation.client.clone());
+        }
+        let place = (located.epoch, located.index);
+        if filter.before.is_some_and(|before| place >= before) {
+            return;
+        }
+        let client = match &located.record {
+            Record::Evaluation(evaluation) => evaluation.client.clone(),
+            Record::Use(used) => facts.get(&(located.epoch, used.evaluation)).cloned().unwrap_or_default(),
+            _ => ClientFacts::default(),
+        };
+        let row = Row::of(located, client);
+        if filter.takes(&row, located) {
+            take(row);
+        }
+    })
+}
+
+impl Filter {
+    fn takes(&self, row: &Row, located: &Located) -> bool {
+        let same = |wanted: &Option<String>, value: &Option<String>| wanted.is_none() || wanted == value;
+        let answered = located.record.outcome().is_some_and(|(_, answered)| answered);
+        (self.all_kinds || answered)
+            && same(&self.client, &row.client)
+            && same(&self.key, &row.key)
+            && same(&self.code, &row.code)
+            && same(&self.anchor, &row.anchor)
+            && same(&self.owner, &row.owner)
+            && same(&self.ip, &row.ip)
+            && self.statement.is_none_or(|wanted| row.statement == Some(wanted))
+            && self.decision.as_deref().is_none_or(|wanted| row.decision == Some(wanted))
+            && self.since.is_none_or(|since| row.at >= since)
+            && self.until.is_none_or(|until| row.at < until)
+    }
+}
+
+impl Row {
+    fn of(located: &Located, client: ClientFacts) -> Self {
+        let outcome = located.record.outcome();
+        let answered = outcome.is_some_and(|(_, answered)| answered);
+        let (ip, what) = match &located.record {
+            Record::Evaluation(evaluation) => (evaluation.ip.clone(), None),
+            Record::Use(used) => (used.ip.clone(), None),
+            Record::Start(start) => (None, Some(format!("opened by {}", start.build))),
+            Record::RulesChange(change) => (None, Some(change.refused.clone().unwrap_or_else(|| change.rules.to_string()))),
+            Record::Revocation(r) => (None, Some(format!("{} {} {} {}", r.sequence, r.action, r.target_kind, r.target))),
+        };
+        Self {
+            id: located.id().filter(|_| answered).map(|id| id.to_string()),
+            at: located.record.at(),
+            kind: located.record.kind(),
+            decision: outcome.map(|(outcome, _)| outcome.word()),
+            code: outcome.map(|(outcome, _)| outcome.code.clone()),
+            client: client.id,
+            anchor: client.anchor,
+            class: client.class,
+            owner: client.owner,
+            statement: client.statement,
+            key: client.key,
+            ip,
+            what,
+            epoch: located.epoch,
+            index: located.index,
+            leaf: located.leaf,
+        }
+    }
+}

@@ -1,0 +1,480 @@
+//! What is written to the evidence log: typed records in deterministic CBOR (RFC 8949 section 4.2: definite lengths, integer
+//! keys in ascending order, shortest forms), each naming its inputs by digest.
+//!
+//! Two kinds carry decisions. An [`Evaluation`] holds everything: it is written when a client is resolved, and for every answer
+//! that ends before that. A [`Use`] is an answer about a client that was resolved earlier: small, and exact all the same, because
+//! it points at the evaluation whose inputs it rests on.
+//!
+//! Versions: a field may be added with a new number and a default; none is ever changed or used again. Golden records of each
+//! version stay in `tests/golden/`.
+
+use minicbor::{Decode, Encode};
+
+use crate::judge::dossier::{Absence, Dossier, Exhibit, Locator, Outcome, Purpose, Response};
+use crate::judge::{Decision, Verdict};
+use crate::values::{Digest, PublicUrl, Timestamp};
+
+/// A record.
+#[derive(Clone, PartialEq, Debug, Encode, Decode)]
+pub enum Record {
+    /// The log was opened.
+    #[n(0)]
+    Start(#[n(0)] Start),
+    /// The judge was run with everything.
+    #[n(1)]
+    Evaluation(#[n(0)] Box<Evaluation>),
+    /// An answer about a client that was resolved earlier.
+    #[n(2)]
+    Use(#[n(0)] Use),
+    /// The rules changed, or a change was refused.
+    #[n(3)]
+    RulesChange(#[n(0)] RulesChange),
+    /// A kill order was given or lifted.
+    #[n(4)]
+    Revocation(#[n(0)] Revocation),
+}
+
+/// The log was opened.
+#[derive(Clone, PartialEq, Debug, Encode, Decode)]
+#[cbor(map)]
+pub struct Start {
+    /// When.
+    #[n(0)]
+    pub at: Timestamp,
+    /// The version of the program.
+    #[n(1)]
+    pub build: String,
+    /// The rules in force.
+    #[n(2)]
+    pub rules: Digest,
+    /// The last kill order in force.
+    #[n(3)]
+    pub kill_sequence: u64,
+    /// Bytes of an unfinished frame that were cut; they had never been acknowledged.
+    #[n(4)]
+    pub cut_bytes: Option<u64>,
+    /// Whether the log was closed in order before.
+    #[n(5)]
+    pub clean: bool,
+}
+
+/// The judge was run with everything.
+#[derive(Clone, PartialEq, Debug, Encode, Decode)]
+#[cbor(map)]
+pub struct Evaluation {
+    /// The time that was decided for.
+    #[n(0)]
+    pub at: Timestamp,
+    /// Whether the decision was an answer to a caller; otherwise it resolved the client, and answers are uses of it.
+    #[n(1)]
+    pub answered: bool,
+    /// The request without the address it came from: a blob.
+    #[n(2)]
+    pub request: Digest,
+    /// The address that the request came from.
+    #[n(3)]
+    pub ip: Option<String>,
+    /// What was fetched.
+    #[n(4)]
+    pub exhibits: Vec<ExhibitRef>,
+    /// The rules: a blob.
+    #[n(5)]
+    pub rules: Digest,
+    /// The last kill order in force.
+    #[n(6)]
+    pub kill_sequence: u64,
+    /// What was decided.
+    #[n(7)]
+    pub outcome: OutcomeRef,
+    /// The client, as far as it was known.
+    #[n(8)]
+    pub client: ClientFacts,
+    /// The version of the program.
+    #[n(9)]
+    pub build: String,
+    /// The caller's trace (W3C Trace Context), 32 hex digits.
+    #[n(10)]
+    pub trace: Option<String>,
+}
+
+/// An answer about a client that was resolved earlier.
+#[derive(Clone, PartialEq, Debug, Encode, Decode)]
+#[cbor(map)]
+pub struct Use {
+    /// The time that was decided for.
+    #[n(0)]
+    pub at: Timestamp,
+    /// The evaluation that resolved the client: an index of the same log.
+    #[n(1)]
+    pub evaluation: u64,
+    /// The request without the address it came from: a blob.
+    #[n(2)]
+    pub request: Digest,
+    /// The address that the request came from.
+    #[n(3)]
+    pub ip: Option<String>,
+    /// The last kill order in force.
+    #[n(4)]
+    pub kill_sequence: u64,
+    /// What was decided.
+    #[n(5)]
+    pub outcome: OutcomeRef,
+    /// The caller's trace (W3C Trace Context), 32 hex digits.
+    #[n(6)]
+    pub trace: Option<String>,
+}
+
+/// What was decided.
+#[derive(Clone, PartialEq, Debug, Encode, Decode)]
+#[cbor(map)]
+pub struct OutcomeRef {
+    /// 0 allow, 1 deny, 2 unresolved.
+    #[n(0)]
+    pub verdict: u8,
+    /// The code's name.
+    #[n(1)]
+    pub code: String,
+    /// Digest of the decision's JSON, which a replay makes again.
+    #[n(2)]
+    pub decision: Digest,
+}
+
+/// What responders search by. Derived from the inputs; kept so that a search need not judge again.
+#[derive(Clone, PartialEq, Debug, Default, Encode, Decode)]
+#[cbor(map)]
+pub struct ClientFacts {
+    /// The identifier, resolved or as named.
+    #[n(0)]
+    pub id: Option<String>,
+    /// The anchor that vouches.
+    #[n(1)]
+    pub anchor: Option<String>,
+    /// Class.
+    #[n(2)]
+    pub class: Option<String>,
+    /// Owner.
+    #[n(3)]
+    pub owner: Option<String>,
+    /// How it was resolved.
+    #[n(4)]
+    pub method: Option<String>,
+    /// Digest of the statement.
+    #[n(5)]
+    pub statement: Option<Digest>,
+    /// Thumbprint of the key that signed the statement (base64url).
+    #[n(6)]
+    pub key: Option<String>,
+    /// Until when the resolution may be used.
+    #[n(7)]
+    pub valid_until: Option<Timestamp>,
+}
+
+/// One exhibit, its body by digest.
+#[derive(Clone, PartialEq, Debug, Encode, Decode)]
+#[cbor(map)]
+pub struct ExhibitRef {
+    /// Where it is from.
+    #[n(0)]
+    pub url: String,
+    /// What it is for: [`Purpose::name`].
+    #[n(1)]
+    pub purpose: String,
+    /// When it was obtained.
+    #[n(2)]
+    pub obtained_at: Timestamp,
+    /// When its origin was last asked.
+    #[n(3)]
+    pub checked_at: Timestamp,
+    /// The status; `None` when there was no response.
+    #[n(4)]
+    pub status: Option<u16>,
+    /// The headers that were kept.
+    #[n(5)]
+    pub headers: Vec<(String, String)>,
+    /// The body: a blob.
+    #[n(6)]
+    pub body: Option<Digest>,
+    /// Why there was no response: kind and sentence.
+    #[n(7)]
+    pub absent: Option<(String, String)>,
+}
+
+/// The rules changed, or a change was refused.
+#[derive(Clone, PartialEq, Debug, Encode, Decode)]
+#[cbor(map)]
+pub struct RulesChange {
+    /// When.
+    #[n(0)]
+    pub at: Timestamp,
+    /// The rules in force from here on: a blob.
+    #[n(1)]
+    pub rules: Digest,
+    /// Why the new ones were refused; then `rules` are the old ones.
+    #[n(2)]
+    pub refused: Option<String>,
+}
+
+/// A kill order was given or lifted. The order itself is in the kill log.
+#[derive(Clone, PartialEq, Debug, Encode, Decode)]
+#[cbor(map)]
+pub struct Revocation {
+    /// When.
+    #[n(0)]
+    pub at: Timestamp,
+    /// Its number in the kill log.
+    #[n(1)]
+    pub sequence: u64,
+    /// `kill` or `lift`.
+    #[n(2)]
+    pub action: String,
+    /// What kind of thing it names.
+    #[n(3)]
+    pub target_kind: String,
+    /// Which one.
+    #[n(4)]
+    pub target: String,
+    /// Why.
+    #[n(5)]
+    pub reason: String,
+    /// The ticket.
+    #[n(6)]
+    pub ticket: String,
+    /// Who.
+    #[n(7)]
+    pub by: String,
+    /// Digest of the line in the kill log.
+    #[n(8)]
+    pub line: Digest,
+}
+
+/// Bytes that are not a record of a known version.
+#[derive(Debug, thiserror::Error)]
+#[error("not a record that this version can read: {0}")]
+pub struct NotARecord(String);
+
+impl Record {
+    /// The record's bytes.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        // Writing to memory cannot fail; an empty record would be refused by every reader.
+        minicbor::to_vec(self).unwrap_or_default()
+    }
+
+    /// Reads a record.
+    ///
+    /// # Errors
+    /// When the bytes are not one.
+    pub fn decode(bytes: &[u8]) -> Result<Self, NotARecord> {
+        minicbor::decode(bytes).map_err(|error| NotARecord(error.to_string()))
+    }
+
+    /// When it happened.
+    #[must_use]
+    pub const fn at(&self) -> Timestamp {
+        match self {
+            Self::Start(record) => record.at,
+            Self::Evaluation(record) => record.at,
+            Self::Use(record) => record.at,
+            Self::RulesChange(record) => record.at,
+            Self::Revocation(record) => record.at,
+        }
+    }
+
+    /// The kind, for people.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Start(_) => "start",
+            Self::Evaluation(record) if !record.answered => "resolution",
+            Self::Evaluation(_) => "evaluation",
+            Self::Use(_) => "use",
+            Self::RulesChange(_) => "rules_change",
+            Self::Revocation(_) => "revocation",
+        }
+    }
+
+    /// What was decided, and whether it was an answer to a caller.
+    #[must_use]
+    pub const fn outcome(&self) -> Option<(&OutcomeRef, bool)> {
+        match self {
+            Self::Evaluation(record) => Some((&record.outcome, record.answered)),
+            Self::Use(record) => Some((&record.outcome, true)),
+            _ => None,
+        }
+    }
+}
+
+impl OutcomeRef {
+    /// Of a decision and its JSON.
+    #[must_use]
+    pub fn of(decision: &Decision, json: &[u8]) -> Self {
+        let verdict = match decision.verdict() {
+            Verdict::Allow(_) => 0,
+            Verdict::Deny(_) => 1,
+            Verdict::Unresolved(_) => 2,
+        };
+        Self { verdict, code: decision.code().name().to_owned(), decision: Digest::of(json) }
+    }
+
+    /// `allow`, `deny` or `unresolved`.
+    #[must_use]
+    pub const fn word(&self) -> &'static str {
+        match self.verdict {
+            0 => "allow",
+            1 => "deny",
+            _ => "unresolved",
+        }
+    }
+}
+
+impl ClientFacts {
+    /// Of a decision.
+    #[must_use]
+    pub fn of(decision: &Decision) -> Self {
+        let id = decision.client_id().map(str::to_owned);
+        let Some(client) = decision.client() else { return Self { id, ..Self::default() } };
+        Self {
+            id,
+            anchor: Some(client.anchor().id.clone()),
+            class: Some(client.class().to_owned()),
+            owner: client.owner().map(str::to_owned),
+            method: Some(client.method().name().to_owned()),
+            statement: client.statement_digest().copied(),
+            key: client.signed_by().map(Digest::base64url),
+            valid_until: Some(client.valid_until()),
+        }
+    }
+}
+
+impl ExhibitRef {
+    /// Of an exhibit.
+    #[must_use]
+    pub fn of(locator: &Locator, exhibit: &Exhibit) -> Self {
+        let (status, headers, body, absent) = match &exhibit.outcome {
+            Outcome::Response(r) => (Some(r.status), r.headers.clone(), Some(r.digest), None),
+            Outcome::Absent(why, detail) => (None, Vec::new(), None, Some((why.name().to_owned(), detail.clone()))),
+        };
+        Self {
+            url: locator.url.as_str().to_owned(),
+            purpose: locator.purpose.name().to_owned(),
+            obtained_at: exhibit.obtained_at,
+            checked_at: exhibit.checked_at,
+            status,
+            headers,
+            body,
+            absent,
+        }
+    }
+
+    /// The exhibit again, its body read by `blob`. `None` when the record is not one of ours or the body is missing.
+    #[must_use]
+    pub fn restore(&self, blob: impl Fn(&Digest) -> Option<Vec<u8>>) -> Option<(Locator, Exhibit)> {
+        let purpose = [Purpose::MetadataDocument, Purpose::Jwks].into_iter().find(|p| p.name() == self.purpose)?;
+        let locator = Locator { url: PublicUrl::parse(&self.url).ok()?, purpose };
+        let outcome = match (self.status, &self.body, &self.absent) {
+            (Some(status), Some(body), None) => {
+                Outcome::Response(Response::new(status, self.headers.clone(), blob(body)?.into()))
+            }
+            (None, None, Some((why, detail))) => Outcome::Absent(Absence::from_name(why)?, detail.clone()),
+            _ => return None,
+        };
+        Some((locator, Exhibit { outcome, obtained_at: self.obtained_at, checked_at: self.checked_at }))
+    }
+}
+
+/// References to all exhibits of a dossier.
+#[must_use]
+pub fn exhibits(dossier: &Dossier) -> Vec<ExhibitRef> {
+    dossier.iter().map(|(locator, exhibit)| ExhibitRef::of(locator, exhibit)).collect()
+}
+
+/// The name of a decision: where its record is, when it was made, and a mark of the log, so that nothing has to be looked up to
+/// find it. An RFC 9562 UUID of version 8.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct DecisionId {
+    /// When it was decided; the top 48 bits, so that ids sort by time.
+    pub at: Timestamp,
+    /// The log's epoch, 14 bits.
+    pub epoch: u32,
+    /// The record's index, 48 bits.
+    pub index: u64,
+    /// 12 bits of the digest of the log's name.
+    pub mark: u16,
+}
+
+impl DecisionId {
+    /// Of a record.
+    #[must_use]
+    pub fn new(at: Timestamp, log: &str, index: u64) -> Self {
+        let epoch = log.rsplit('/').next().and_then(|epoch| epoch.parse().ok()).unwrap_or(0);
+        let [high, low, ..] = *Digest::of(log.as_bytes()).as_bytes();
+        Self { at, epoch, index, mark: u16::from_be_bytes([high & 0x0f, low]) }
+    }
+
+    /// The UUID.
+    #[must_use]
+    pub fn to_uuid(self) -> uuid::Uuid {
+        let high = (u128::from(self.at.as_millis()) & 0xffff_ffff_ffff) << 80;
+        let version = 8_u128 << 76;
+        let mark = u128::from(self.mark & 0xfff) << 64;
+        let variant = 2_u128 << 62;
+        let place = (u128::from(self.epoch & 0x3fff) << 48) | u128::from(self.index & 0xffff_ffff_ffff);
+        uuid::Uuid::from_u128(high | version | mark | variant | place)
+    }
+
+    /// Reads the text form. `None` when it is not such an id.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let uuid = uuid::Uuid::try_parse(text).ok()?;
+        if uuid.get_version_num() != 8 {
+            return None;
+        }
+        let bits = uuid.as_u128();
+        let field = |shift: u32, mask: u64| u64::try_from((bits >> shift) & u128::from(mask)).unwrap_or(0);
+        Some(Self {
+            at: Timestamp::from_millis(field(80, 0xffff_ffff_ffff)),
+            epoch: u32::try_from(field(48, 0x3fff)).ok()?,
+            index: field(0, 0xffff_ffff_ffff),
+            mark: u16::try_from(field(64, 0xfff)).ok()?,
+        })
+    }
+}
+
+impl std::fmt::Display for DecisionId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.to_uuid().fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_say_where_the_record_is() {
+        let id = DecisionId::new(Timestamp::from_millis(1_795_309_323_456), "v.example/evidence/eu/r1/7", 4711);
+        let text = id.to_string();
+        assert_eq!(DecisionId::parse(&text), Some(id));
+        assert_eq!((id.epoch, id.index), (7, 4711));
+        assert_eq!(DecisionId::parse("019abc"), None);
+        assert_eq!(DecisionId::parse("019a0000-0000-7000-8000-000000000000"), None);
+    }
+
+    #[test]
+    fn records_round_trip_and_are_deterministic() {
+        let record = Record::Use(Use {
+            at: Timestamp::from_millis(1),
+            evaluation: 4711,
+            request: Digest::of(b"r"),
+            ip: None,
+            kill_sequence: 12,
+            outcome: OutcomeRef { verdict: 0, code: "ok".into(), decision: Digest::of(b"d") },
+            trace: None,
+        });
+        let bytes = record.encode();
+        assert_eq!(Record::decode(&bytes).unwrap(), record);
+        assert_eq!(bytes, record.encode());
+        assert!(bytes.len() <= 100, "a use has {} bytes", bytes.len());
+        assert!(Record::decode(&[]).is_err() && Record::decode(b"\xff").is_err());
+    }
+}

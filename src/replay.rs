@@ -1,0 +1,131 @@
+//! From a record and its blobs to the same decision, or to what differs. Offline: nothing is fetched, no clock is read.
+
+use std::sync::Arc;
+
+use crate::judge::{Decision, Dossier, KillSet, Rules, Step, judge, judge_again};
+use crate::record::{Evaluation, OutcomeRef, Record, Use};
+use crate::revocation::kill_log::Order;
+use crate::service::kills_at;
+use crate::values::{Digest, Request};
+
+/// Where a replay reads from.
+pub trait Archive {
+    /// A blob's bytes.
+    fn blob(&self, digest: &Digest) -> Option<Vec<u8>>;
+    /// The record at an index of the log that the replayed record is in.
+    fn record(&self, index: u64) -> Option<Record>;
+    /// All kill orders.
+    fn orders(&self) -> &[Order];
+}
+
+/// What a replay says.
+#[derive(Debug)]
+pub enum Replay {
+    /// The same decision, to the byte.
+    Same(Box<Decision>),
+    /// Another decision: recorded, now, and the versions that made them.
+    Differs {
+        /// What was recorded.
+        recorded: OutcomeRef,
+        /// What it is now.
+        now: Box<Decision>,
+        /// The version that recorded it.
+        build: String,
+    },
+    /// An input is missing or unreadable. Counted, never guessed.
+    NotReplayable(String),
+}
+
+/// Decides again what a record says was decided. `None` for records that decide nothing.
+#[must_use]
+pub fn replay(record: &Record, archive: &dyn Archive) -> Option<Replay> {
+    let (recorded, build, decision) = match record {
+        Record::Evaluation(evaluation) => (&evaluation.outcome, evaluation.build.clone(), evaluate(evaluation, archive)),
+        Record::Use(used) => (&used.outcome, String::new(), again(used, archive)),
+        _ => return None,
+    };
+    Some(match decision {
+        Err(missing) => Replay::NotReplayable(missing),
+        Ok(decision) => {
+            let now = OutcomeRef::of(&decision, &decision.to_json());
+            if now == *recorded {
+                Replay::Same(Box::new(decision))
+            } else {
+                Replay::Differs { recorded: recorded.clone(), now: Box::new(decision), build }
+            }
+        }
+    })
+}
+
+/// The inputs of an evaluation.
+pub struct Inputs {
+    /// The request.
+    pub request: Request,
+    /// The exhibits.
+    pub dossier: Dossier,
+    /// The rules.
+    pub rules: Rules,
+    /// The kill orders that were in force.
+    pub kills: KillSet,
+}
+
+/// Reads the inputs of an evaluation back.
+///
+/// # Errors
+/// Names what is missing.
+pub fn inputs(evaluation: &Evaluation, archive: &dyn Archive) -> Result<Inputs, String> {
+    let request = request(&evaluation.request, evaluation.ip.as_deref(), archive)?;
+    let rules = archive.blob(&evaluation.rules).ok_or_else(|| format!("the rules {} are missing", evaluation.rules))?;
+    let rules = Rules::from_bytes(&rules).map_err(|error| format!("the rules cannot be read by this version: {error}"))?;
+    let mut dossier = Dossier::new();
+    for exhibit in &evaluation.exhibits {
+        let restored = exhibit.restore(|digest| archive.blob(digest));
+        let (locator, exhibit) = restored.ok_or_else(|| format!("the exhibit from {} is missing", exhibit.url))?;
+        dossier.insert(locator, Arc::new(exhibit));
+    }
+    let kills = orders_at(evaluation.kill_sequence, archive)?;
+    Ok(Inputs { request, dossier, rules, kills })
+}
+
+fn evaluate(evaluation: &Evaluation, archive: &dyn Archive) -> Result<Decision, String> {
+    let inputs = inputs(evaluation, archive)?;
+    match judge(&inputs.request, &inputs.dossier, &inputs.rules, &inputs.kills, evaluation.at) {
+        Step::Decided(decision) => Ok(decision),
+        Step::Need(wants) => {
+            let urls: Vec<&str> = wants.iter().map(|want| want.locator.url.as_str()).collect();
+            Err(format!("this version wants documents that were not recorded: {}", urls.join(", ")))
+        }
+    }
+}
+
+/// A use is replayed from its evaluation: resolve again as it was resolved then, judge the use's own request at its own time.
+fn again(used: &Use, archive: &dyn Archive) -> Result<Decision, String> {
+    let Some(Record::Evaluation(evaluation)) = archive.record(used.evaluation) else {
+        return Err(format!("the evaluation at index {} is missing", used.evaluation));
+    };
+    let client = evaluate(&evaluation, archive)?.client().cloned();
+    let client =
+        client.ok_or_else(|| format!("the evaluation at index {} does not resolve the client now", used.evaluation))?;
+    let rules = archive.blob(&evaluation.rules).ok_or_else(|| format!("the rules {} are missing", evaluation.rules))?;
+    let rules = Rules::from_bytes(&rules).map_err(|error| error.to_string())?;
+    let request = request(&used.request, used.ip.as_deref(), archive)?;
+    let kills = orders_at(used.kill_sequence, archive)?;
+    judge_again(&request, &client, &rules, &kills, used.at)
+        .ok_or_else(|| "the resolution had ended at the time of the use".into())
+}
+
+fn request(digest: &Digest, ip: Option<&str>, archive: &dyn Archive) -> Result<Request, String> {
+    let bytes = archive.blob(digest).ok_or_else(|| format!("the request {digest} is missing"))?;
+    let mut request: Request =
+        serde_json::from_slice(&bytes).map_err(|error| format!("the request cannot be read: {error}"))?;
+    request.source.ip = ip.map(str::parse).transpose().map_err(|_| "the recorded address is not one".to_owned())?;
+    Ok(request)
+}
+
+fn orders_at(sequence: u64, archive: &dyn Archive) -> Result<KillSet, String> {
+    let known = u64::try_from(archive.orders().len()).unwrap_or(u64::MAX);
+    if sequence > known {
+        return Err(format!("kill order {sequence} is missing from the kill log, which ends at {known}"));
+    }
+    Ok(kills_at(archive.orders(), sequence))
+}

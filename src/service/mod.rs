@@ -1,0 +1,401 @@
+//! The shell around the judge: cache, judge, fetch, judge …, append, answer. It decides nothing itself.
+//!
+//! The cache keeps the *resolution, never the verdict* (DESIGN section 2). On every request, hit or miss, the kill set, the
+//! approvals, the request and the policy are judged again, and the record is durable before the answer exists.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::evidence::{AppendError, EvidenceLog};
+use crate::fetch::Fetcher;
+use crate::judge::dossier::{Absence, Exhibit, Outcome};
+use crate::judge::{Decision, Dossier, KillSet, Resolved, Rules, Step, Want, judge, judge_again};
+use crate::record::{ClientFacts, Evaluation, OutcomeRef, Record, RulesChange, Use};
+use crate::rules::LiveRules;
+use crate::values::{ClientIdUrl, ClientRef, Digest, Request, Timestamp};
+
+mod answer;
+mod flight;
+mod kills;
+mod ledger;
+mod once;
+mod open;
+
+pub use answer::{Answer, CacheState};
+pub use kills::{KillAction, Kills, NewKill, RevokeError};
+pub use open::{OpenError, kill_set};
+
+use flight::{Flights, Landed};
+use ledger::Ledger;
+
+/// How much of a resolution's life may pass before it is resolved again in the background, so that no request waits for it.
+const REFRESH_AFTER: f64 = 0.8;
+/// How often a caller joins a flight before it takes what there is. Two are needed when another's request was refused before a
+/// fetch that ours justifies.
+const FLIGHTS_MAX: usize = 3;
+
+/// A resolved client and the evaluation that resolved it.
+#[derive(Debug)]
+struct Entry {
+    client: Arc<Resolved>,
+    evaluation: u64,
+    refreshing: AtomicBool,
+}
+
+/// The service. Clones are handles to the same one.
+#[derive(Clone)]
+pub struct Service(Arc<Inner>);
+
+struct Inner {
+    clock: Arc<dyn Clock>,
+    rules: LiveRules,
+    kills: Kills,
+    fetcher: Fetcher,
+    ledger: Ledger,
+    cache: moka::sync::Cache<Digest, Arc<Entry>>,
+    flights: Flights,
+    patience: Duration,
+}
+
+/// Why there is no answer: the evidence could not be made durable. Never an allow, never a deny: 503.
+#[derive(Debug, thiserror::Error)]
+#[error("evidence.unavailable: {0}")]
+pub struct Unavailable(#[from] pub AppendError);
+
+impl Service {
+    /// Decides about a client and answers once the record is durable.
+    ///
+    /// The caller's patience never cancels a resolution: it goes on and fills the cache, and the caller is told *unresolved*.
+    ///
+    /// # Errors
+    /// When the evidence cannot be made durable.
+    pub async fn decide(&self, request: &Request, trace: Option<String>) -> Result<Answer, Unavailable> {
+        let inner = &self.0;
+        let deadline = tokio::time::Instant::now() + inner.patience;
+        let Some(key) = inner.reference(request).map(|reference| reference.key()) else {
+            return inner.answer_from(request, Arc::default(), trace).await;
+        };
+        let fresh = request.options.fresh.then(|| inner.clock.now());
+        if fresh.is_none()
+            && let Some(entry) = inner.cache.get(&key)
+            && let Some(decision) = inner.reassess(request, &entry)
+        {
+            self.refresh_ahead(key, request, &entry, decision.at());
+            return inner.answer_use(request, &entry, decision, CacheState::Hit, trace).await;
+        }
+        let mut dossier = Arc::new(Dossier::new());
+        for _ in 0..FLIGHTS_MAX {
+            let flight = self.board(key, request, fresh);
+            let Ok(landed) = tokio::time::timeout_at(deadline, flight.landed()).await else { break };
+            if let Some(error) = landed.failed {
+                return Err(Unavailable(error));
+            }
+            if let Some(entry) = &landed.entry
+                && let Some(decision) = inner.reassess(request, entry)
+            {
+                return inner.answer_use(request, entry, decision, CacheState::Miss, trace).await;
+            }
+            dossier = landed.dossier;
+            if inner.step(request, &dossier).is_ok() {
+                break;
+            }
+        }
+        inner.answer_from(request, dossier, trace).await
+    }
+
+    /// What the cache holds about a client identifier: when it was resolved and until when that may be used.
+    #[must_use]
+    pub fn cached(&self, id: &str) -> Option<Arc<Resolved>> {
+        let url = ClientIdUrl::parse(id).ok()?;
+        let key = ClientRef::MetadataDocument { id: url, statement: None }.key();
+        self.0.cache.get(&key).map(|entry| Arc::clone(&entry.client))
+    }
+
+    /// Loads the rules again.
+    ///
+    /// # Errors
+    /// When the evidence of it cannot be made durable. That the new rules are refused is not an error: the old ones stay, and
+    /// the reason is recorded and returned.
+    pub async fn reload(&self) -> Result<Result<Option<Digest>, String>, Unavailable> {
+        let inner = &self.0;
+        let at = inner.clock.now();
+        let (outcome, refused) = match inner.rules.reload() {
+            Ok(None) => return Ok(Ok(None)),
+            Ok(Some(rules)) => (Ok(Some(rules.digest())), None),
+            Err(error) => (Err(error.to_string()), Some(error.to_string())),
+        };
+        match &outcome {
+            Ok(digest) => tracing::info!(rules = ?digest, "rules reloaded"),
+            Err(error) => tracing::error!(%error, "reload refused, the old rules stay"),
+        }
+        let rules = inner.rules.current();
+        let record = Record::RulesChange(RulesChange { at, rules: rules.digest(), refused });
+        inner.ledger.append(&record, &[(rules.digest(), &**rules.bytes())]).await?;
+        Ok(outcome)
+    }
+
+    /// The rules in force.
+    #[must_use]
+    pub fn rules(&self) -> Arc<Rules> {
+        self.0.rules.current()
+    }
+
+    /// The directory of trust anchors, for watching.
+    #[must_use]
+    pub fn rules_directory(&self) -> &std::path::Path {
+        self.0.rules.directory()
+    }
+
+    /// The kill orders.
+    #[must_use]
+    pub fn kills(&self) -> &Kills {
+        &self.0.kills
+    }
+
+    /// The evidence log.
+    #[must_use]
+    pub fn log(&self) -> &EvidenceLog {
+        self.0.ledger.log()
+    }
+
+    /// The fetcher, for its numbers.
+    #[must_use]
+    pub fn fetcher(&self) -> &Fetcher {
+        &self.0.fetcher
+    }
+
+    /// The time, as decisions see it.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.0.clock.now()
+    }
+
+    /// How many clients are cached.
+    #[must_use]
+    pub fn cached_clients(&self) -> u64 {
+        self.0.cache.entry_count()
+    }
+
+    /// Gives a kill order: durable in the kill log, in force, recorded as evidence, in this order.
+    ///
+    /// # Errors
+    /// When the order is malformed or cannot be made durable. A failure after the first step leaves the order in force.
+    pub async fn revoke(&self, order: NewKill) -> Result<u64, RevokeError> {
+        let (sequence, record) = self.0.kills.give(order, self.0.clock.now()).await?;
+        self.0.ledger.append(&record, &[]).await.map_err(|error| RevokeError::Evidence { sequence, error })?;
+        Ok(sequence)
+    }
+
+    /// Stops: everything appended becomes durable.
+    ///
+    /// # Errors
+    /// When the log has failed.
+    pub async fn close(&self) -> Result<(), crate::evidence::Failure> {
+        self.0.ledger.log().close().await
+    }
+
+    /// Joins the flight that resolves this client, or starts one. It runs in a task of its own.
+    fn board(&self, key: Digest, request: &Request, checked_after: Option<Timestamp>) -> flight::Boarded {
+        let (boarded, pilot) = self.0.flights.board(key, checked_after.is_some());
+        if let Some(pilot) = pilot {
+            let (inner, request) = (Arc::clone(&self.0), request.clone());
+            tokio::spawn(async move {
+                let landed = inner.fly(key, &request, checked_after).await;
+                inner.flights.land(pilot, landed);
+            });
+        }
+        boarded
+    }
+
+    /// Resolves again in the background when most of a resolution's life has passed.
+    fn refresh_ahead(&self, key: Digest, request: &Request, entry: &Arc<Entry>, at: Timestamp) {
+        let client = &entry.client;
+        let life = client.valid_until().since(client.resolved_at()).mul_f64(REFRESH_AFTER);
+        if at > client.resolved_at().plus(life) && !entry.refreshing.swap(true, Ordering::Relaxed) {
+            let _ = self.board(key, request, Some(client.resolved_at()));
+        }
+    }
+}
+
+impl Inner {
+    fn reference(&self, request: &Request) -> Option<ClientRef> {
+        let rules = self.rules.current();
+        ClientRef::identify(&request.client, |id| rules.web_anchors(id).next().is_some()).ok()
+    }
+
+    fn reassess(&self, request: &Request, entry: &Entry) -> Option<Decision> {
+        let (rules, kills) = (self.rules.current(), self.kills.current());
+        judge_again(request, &entry.client, &rules, &kills, self.clock.now())
+    }
+
+    fn step(&self, request: &Request, dossier: &Dossier) -> Result<(Decision, Arc<Rules>), Vec<Want>> {
+        let (rules, kills) = (self.rules.current(), self.kills.current());
+        match judge(request, dossier, &rules, &kills, self.clock.now()) {
+            Step::Decided(decision) => Ok((decision, rules)),
+            Step::Need(wants) => Err(wants),
+        }
+    }
+
+    /// Resolves a client: judge, fetch, judge … until it is decided. Each round adds what was wanted, so the rounds are bounded
+    /// by the judge's stages; the limit is a second belt.
+    async fn fly(&self, key: Digest, request: &Request, checked_after: Option<Timestamp>) -> Landed {
+        const ROUNDS_MAX: usize = 16;
+        let mut dossier = Dossier::new();
+        for _ in 0..ROUNDS_MAX {
+            match self.step(request, &dossier) {
+                Ok((decision, rules)) => return self.land(key, request, dossier, &decision, &rules).await,
+                Err(wants) => {
+                    for mut want in wants {
+                        want.checked_after = want.checked_after.max(checked_after);
+                        let exhibit = self.fetcher.fulfil(&want).await;
+                        dossier.insert(want.locator, exhibit);
+                    }
+                }
+            }
+        }
+        Landed { entry: None, dossier: Arc::new(dossier), failed: None }
+    }
+
+    /// Records a resolution and caches it. A refusal is not cached: it is judged again for each caller, from the same dossier.
+    async fn land(&self, key: Digest, request: &Request, dossier: Dossier, decision: &Decision, rules: &Rules) -> Landed {
+        let Some(client) = decision.client() else {
+            // A client that is refused for good now must not live on from before. One that could not be asked about may, until
+            // its end.
+            if !matches!(decision.verdict(), crate::judge::Verdict::Unresolved(_)) {
+                self.cache.invalidate(&key);
+                // CIMD section 5.2: invalid documents must not be cached either.
+                dossier.iter().for_each(|(locator, _)| self.fetcher.invalidate(locator));
+            }
+            return Landed { entry: None, dossier: Arc::new(dossier), failed: None };
+        };
+        let json = decision.to_json();
+        let outcome = OutcomeRef::of(decision, &json);
+        match self.evaluation(request, &dossier, decision, outcome, false, None, rules).await {
+            Err(error) => Landed { entry: None, dossier: Arc::new(dossier), failed: Some(error) },
+            Ok(receipt) => {
+                let evaluation = receipt.index();
+                let entry = Arc::new(Entry { client: Arc::clone(client), evaluation, refreshing: AtomicBool::new(false) });
+                self.cache.insert(key, Arc::clone(&entry));
+                Landed { entry: Some(entry), dossier: Arc::new(dossier), failed: None }
+            }
+        }
+    }
+
+    /// Answers from a dossier. What is still wanted did not arrive within the caller's patience: that is an exhibit too, so that
+    /// the answer replays.
+    async fn answer_from(
+        &self,
+        request: &Request,
+        dossier: Arc<Dossier>,
+        trace: Option<String>,
+    ) -> Result<Answer, Unavailable> {
+        let mut dossier = Arc::unwrap_or_clone(dossier);
+        // Two purposes exist, so two rounds of wants at most.
+        for _ in 0..4 {
+            match self.step(request, &dossier) {
+                Ok((decision, rules)) => {
+                    let json = decision.to_json();
+                    let outcome = OutcomeRef::of(&decision, &json);
+                    let receipt = self.evaluation(request, &dossier, &decision, outcome, true, trace, &rules).await?;
+                    return Ok(Answer::new(decision, json, receipt, CacheState::Miss));
+                }
+                Err(wants) => wants.into_iter().for_each(|want| {
+                    let at = self.clock.now();
+                    let late = Outcome::Absent(Absence::Timeout, "the caller's patience ended before the document came".into());
+                    let exhibit = match dossier.get(&want.locator) {
+                        Some(old) => Exhibit { checked_at: at, ..(**old).clone() },
+                        None => Exhibit { outcome: late, obtained_at: at, checked_at: at },
+                    };
+                    dossier.insert(want.locator, Arc::new(exhibit));
+                }),
+            }
+        }
+        Err(Unavailable(AppendError::Overloaded))
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "a record holds everything; a struct would only repeat its fields")]
+    async fn evaluation(
+        &self,
+        request: &Request,
+        dossier: &Dossier,
+        decision: &Decision,
+        outcome: OutcomeRef,
+        answered: bool,
+        trace: Option<String>,
+        rules: &Rules,
+    ) -> Result<crate::evidence::Receipt, AppendError> {
+        let shape = ledger::Shape::of(request);
+        let record = Record::Evaluation(Box::new(Evaluation {
+            at: decision.at(),
+            answered,
+            request: shape.digest,
+            ip: if answered { shape.ip } else { None },
+            exhibits: crate::record::exhibits(dossier),
+            rules: rules.digest(),
+            kill_sequence: decision.kill_sequence(),
+            outcome,
+            client: ClientFacts::of(decision),
+            build: crate::BUILD.to_owned(),
+            trace,
+        }));
+        let mut blobs = vec![(shape.digest, &*shape.bytes), (rules.digest(), &**rules.bytes())];
+        for (_, exhibit) in dossier.iter() {
+            if let Outcome::Response(response) = &exhibit.outcome {
+                blobs.push((response.digest, &*response.body));
+            }
+        }
+        self.ledger.append(&record, &blobs).await
+    }
+
+    async fn answer_use(
+        &self,
+        request: &Request,
+        entry: &Entry,
+        decision: Decision,
+        cache: CacheState,
+        trace: Option<String>,
+    ) -> Result<Answer, Unavailable> {
+        let json = decision.to_json();
+        let shape = ledger::Shape::of(request);
+        let record = Record::Use(Use {
+            at: decision.at(),
+            evaluation: entry.evaluation,
+            request: shape.digest,
+            ip: shape.ip,
+            kill_sequence: decision.kill_sequence(),
+            outcome: OutcomeRef::of(&decision, &json),
+            trace,
+        });
+        let receipt = self.ledger.append(&record, &[(shape.digest, &*shape.bytes)]).await?;
+        Ok(Answer::new(decision, json, receipt, cache))
+    }
+}
+
+/// The kill set that a replay needs: what was in force after an entry.
+#[must_use]
+pub fn kills_at(orders: &[crate::revocation::kill_log::Order], sequence: u64) -> KillSet {
+    let count = usize::try_from(sequence).unwrap_or(usize::MAX);
+    kill_set(orders.get(..count).unwrap_or(orders))
+}
+
+/// The configuration of the fetcher.
+#[must_use]
+pub fn fetch_options(config: &Config) -> crate::fetch::FetchOptions {
+    let fetch = &config.fetch;
+    crate::fetch::FetchOptions {
+        extra_roots: fetch.extra_roots.clone(),
+        resolve: fetch.resolve.iter().map(|(name, addresses)| (name.clone(), addresses.to_vec())).collect(),
+        allow_networks: fetch.allow_networks.clone(),
+        dns_servers: fetch.dns_servers.clone(),
+        timeout: Duration::from_millis(fetch.timeout_ms),
+        document_max_bytes: fetch.document_max_bytes,
+        jwks_max_bytes: crate::judge::dossier::JWKS_MAX_BYTES,
+        per_origin: fetch.per_origin,
+        global: fetch.global,
+        bounds: config.bounds(),
+        capacity: config.cache.capacity,
+    }
+}

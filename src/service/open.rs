@@ -1,0 +1,82 @@
+//! Opening a service: rules, kill log, evidence log, fetcher, in this order, and the record that it was opened.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::flight::Flights;
+use super::kills::Kills;
+use super::ledger::Ledger;
+use super::{Inner, Service, fetch_options};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::evidence::{AppendError, EvidenceLog, LogOptions};
+use crate::fetch::{Fetcher, FetcherError};
+use crate::judge::KillSet;
+use crate::judge::anchors::AnchorError;
+use crate::judge::revocation::Target;
+use crate::record::{Record, Start};
+use crate::revocation::kill_log::{Action, KillLog, KillLogError, Order};
+use crate::rules::LiveRules;
+
+/// Why a service cannot be opened. Each says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// A trust anchor is not acceptable.
+    #[error("trust anchors: {0}")]
+    Rules(#[from] AnchorError),
+    /// The kill log cannot be opened. Without it nothing is decided: an unread order would let a killed client in.
+    #[error("kill log: {0}")]
+    KillLog(#[from] KillLogError),
+    /// The evidence log cannot be opened.
+    #[error("evidence: {0}")]
+    Evidence(#[from] crate::evidence::OpenError),
+    /// The fetcher cannot be set up.
+    #[error("fetch: {0}")]
+    Fetcher(#[from] FetcherError),
+    /// The first record cannot be made durable.
+    #[error("evidence: {0}")]
+    Append(#[from] AppendError),
+}
+
+impl Service {
+    /// Opens the service on its data directory, which no other process may hold.
+    ///
+    /// # Errors
+    /// As [`OpenError`] says.
+    pub async fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
+        let rules = LiveRules::start(config)?;
+        let kills = Kills::new(KillLog::open(&config.data_dir)?);
+        let fetcher = Fetcher::new(fetch_options(config), Arc::clone(&clock))?;
+        let reserve_bytes = config.evidence.reserve_mb.saturating_mul(1 << 20);
+        let options = LogOptions { reserve_bytes, ..LogOptions::new(config.data_dir.join("evidence"), config.log_origin()) };
+        let (log, opened) = EvidenceLog::open(options)?;
+        let ledger = Ledger::new(log);
+        let current = rules.current();
+        let start = Record::Start(Start {
+            at: clock.now(),
+            build: crate::BUILD.to_owned(),
+            rules: current.digest(),
+            kill_sequence: kills.current().sequence(),
+            cut_bytes: opened.tail_cut.as_ref().map(|cut| cut.bytes),
+            clean: opened.clean,
+        });
+        ledger.append(&start, &[(current.digest(), &**current.bytes())]).await?;
+        let cache = moka::sync::Cache::builder().max_capacity(config.cache.capacity).build();
+        let patience = Duration::from_millis(config.http.request_timeout_ms);
+        let flights = Flights::default();
+        Ok(Self(Arc::new(Inner { clock, rules, kills, fetcher, ledger, cache, flights, patience })))
+    }
+}
+
+/// The set that a list of orders makes.
+#[must_use]
+pub fn kill_set(orders: &[Order]) -> KillSet {
+    let mut set = KillSet::default();
+    for order in orders {
+        match (order.action, order.lifts) {
+            (Action::Lift, Some(lifted)) => set.lift(order.seq, lifted),
+            _ => set.kill(order.seq, Target::new(order.target.kind, &order.target.value)),
+        }
+    }
+    set
+}
