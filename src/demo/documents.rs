@@ -45,11 +45,9 @@ pub(super) fn hosts() -> [&'static str; 9] {
 /// Everything that the origin serves, by URL.
 pub(super) fn all(registry: &IssuerKey) -> Vec<(String, Page)> {
     let page = |url: &str, document: Value| (url.to_owned(), Page::document(&document));
-    let mut huge = web(HUGE, "Huge");
-    huge["contacts"] = json!(["x".repeat(6000)]);
-    let mut legacy = web(LEGACY, "Legacy");
-    legacy["token_endpoint_auth_method"] = json!("client_secret_post");
-    legacy["client_secret"] = json!("hunter2");
+    let huge = with(web(HUGE, "Huge"), "contacts", json!(["x".repeat(6000)]));
+    let legacy = with(web(LEGACY, "Legacy"), "token_endpoint_auth_method", json!("client_secret_post"));
+    let legacy = with(legacy, "client_secret", json!("hunter2"));
     vec![
         page(CHAT, web(CHAT, "Chat")),
         page(CLI, native(CLI)),
@@ -61,6 +59,13 @@ pub(super) fn all(registry: &IssuerKey) -> Vec<(String, Page)> {
         page(STRANGER, web(STRANGER, "Stranger")),
         (format!("{REGISTRY}/jwks.json"), Page::document(&registry.public_set())),
     ]
+}
+
+fn with(mut document: Value, name: &str, value: Value) -> Value {
+    if let Some(members) = document.as_object_mut() {
+        members.insert(name.to_owned(), value);
+    }
+    document
 }
 
 fn web(id: &str, name: &str) -> Value {

@@ -81,7 +81,8 @@ impl<'a> Story<'a> {
             true,
             &self.world.origin().address().to_string(),
         );
-        self.step("countersign serve, listening, three trust anchors loaded", true, &self.server.url().to_owned());
+        let url = self.server.url().to_owned();
+        self.step("countersign serve, listening, three trust anchors loaded", true, &url);
         self.who_gets_in().await?;
         self.who_does_not().await?;
         self.a_kill_order().await?;
@@ -127,7 +128,9 @@ impl<'a> Story<'a> {
         let forged = self.world.forged_statement(now, "demo-forged").map_err(|error| unexpected(&error))?;
         let plain = |id: &str| json!({ "client": { "id": id } });
         let mut elsewhere = self.agent.clone();
-        elsewhere["source"] = json!({ "gateway": "unknown-gateway" });
+        if let Some(gateway) = elsewhere.pointer_mut("/source/gateway") {
+            *gateway = json!("unknown-gateway");
+        }
         let open_redirect = json!({ "client": { "id": CHAT }, "request": { "redirect_uri": "https://evil.example/cb" } });
         let forged = json!({ "client": { "id": AGENT, "software_statement": forged }, "source": { "gateway": "gw-demo" } });
         let cases = [
@@ -182,7 +185,7 @@ impl<'a> Story<'a> {
             |word: &str| decisions.iter().filter(|row| row.get("decision").and_then(Value::as_str) == Some(word)).count();
         let summary = format!("{} allow, {} deny", count("allow"), count("deny"));
         self.step("every answer above is on record", (count("allow"), count("deny")) == (5, 11), &summary);
-        let killed = decisions.iter().find(|row| row.get("code").and_then(Value::as_str) == Some("revocation.killed"));
+        let killed = decisions.iter().rev().find(|row| row.get("code").and_then(Value::as_str) == Some("revocation.killed"));
         let id = killed.and_then(|row| row.get("id")).and_then(Value::as_str).unwrap_or_default().to_owned();
         let explained = self.server.remote()?.send("GET", &format!("/v1/decisions/{id}"), None).await?;
         let fits = explained.get("code").and_then(Value::as_str) == Some("revocation.killed");
