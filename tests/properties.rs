@@ -124,7 +124,7 @@ proptest! {
     }
 
     #[test]
-    fn nothing_outlives_what_it_rests_on(name in select(&WAYS[..]), max_age in 0_u64..1000, later in 0_u64..50_000) {
+    fn nothing_outlives_what_it_rests_on(name in select(&WAYS[..]), max_age in 0_u64..1000, later in prop_oneof![0_u64..50_000, 42_900_u64..43_210]) {
         let mut case = way(name, |_| ());
         for exhibit in case.web.values_mut() {
             let headers = vec![("content-type".into(), "application/json".into()), ("cache-control".into(), format!("max-age={max_age}"))];
