@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 seconds=${1:-30}
 export RUSTC_WORKSPACE_WRAPPER="$PWD/fuzz/rustc-wrapper.sh"
 cargo build --quiet --package countersign-fuzz --bins
-bins=$(cargo metadata --no-deps --format-version 1 --offline | jq -r '.target_directory')/debug
+bins=${CARGO_TARGET_DIR:-target}/debug
 mapfile -t targets < <(sed -n 's/^name = "\(.*\)"/\1/p' fuzz/Cargo.toml | tail -n +2)
 
 one() { # target

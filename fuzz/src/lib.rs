@@ -20,8 +20,15 @@ use serde_json::Value;
 
 /// Every target by name.
 pub type Target = fn(&[u8]);
-pub const TARGETS: &[(&str, Target)] =
-    &[("token", token), ("json", json), ("url", url), ("document", document), ("request", request)];
+pub const TARGETS: &[(&str, Target)] = &[
+    ("token", token),
+    ("json", json),
+    ("url", url),
+    ("document", document),
+    ("request", request),
+    ("frame", frame),
+    ("record", record),
+];
 
 const CLIENT: &str = "https://client.example.com/oauth/client.json";
 const AT: u64 = 1_795_348_800;
@@ -54,6 +61,28 @@ fn rules(profile: Profile) -> Rules {
         files: BTreeMap::from([("k".into(), JWKS.into())]),
     };
     Rules::parse(source).expect("sound rules")
+}
+
+/// The frame reader of the evidence log: what it accepts is what it would write, and a torn tail is never mistaken for a frame.
+pub fn frame(bytes: &[u8]) {
+    use countersign::evidence::frame;
+    let log = countersign::values::Digest::of(b"verifier.example/evidence");
+    let _ = frame::classify(bytes, 0, 0, &log);
+    let Ok(decoded) = frame::decode(bytes) else { return };
+    assert!(decoded.header.frame_len() <= bytes.len());
+    for cut in 0..decoded.header.frame_len().min(200) {
+        assert!(frame::decode(&bytes[..cut]).is_err(), "a frame cut at {cut} is accepted");
+    }
+    assert!(decoded.records().count() <= bytes.len());
+}
+
+/// Records: what is read is written again to bytes that read the same.
+pub fn record(bytes: &[u8]) {
+    use countersign::record::Record;
+    let Ok(record) = Record::decode(bytes) else { return };
+    let again = record.encode();
+    assert_eq!(Record::decode(&again).expect("what was written can be read"), record);
+    let _ = (record.kind(), record.at(), record.outcome());
 }
 
 /// Decides twice, with everything that is asked for unreachable but for `body`, and holds the decision to what is always true.
