@@ -5,12 +5,16 @@ mod cimd_vectors;
 mod corpus;
 mod evidence;
 mod fetch;
+mod http;
 mod jose_vectors;
 mod jwks;
+mod process;
 mod properties;
+mod service;
 mod statements;
 mod support;
 mod tidy;
+mod world;
 
 use std::fs;
 use std::path::Path;

@@ -15,7 +15,7 @@ use crate::judge::dossier::{Absence, Exhibit, Outcome};
 use crate::judge::{Decision, Dossier, KillSet, Resolved, Rules, Step, Want, judge, judge_again};
 use crate::record::{ClientFacts, Evaluation, OutcomeRef, Record, RulesChange, Use};
 use crate::rules::LiveRules;
-use crate::values::{ClientIdUrl, ClientRef, Digest, Request, Timestamp};
+use crate::values::{ClientIdUrl, ClientRef, Code, Digest, Request, Timestamp};
 
 mod answer;
 mod flight;
@@ -83,7 +83,10 @@ impl Service {
             && let Some(entry) = inner.cache.get(&key)
             && let Some(decision) = inner.reassess(request, &entry)
         {
-            self.refresh_ahead(key, request, &entry, decision.at());
+            // Whoever may not ask causes no fetch, and neither does a killed client.
+            if !matches!(decision.code(), Code::SourceNotAllowed | Code::RevocationKilled) {
+                self.refresh_ahead(key, request, &entry, decision.at());
+            }
             return inner.answer_use(request, &entry, decision, CacheState::Hit, trace).await;
         }
         let mut dossier = Arc::new(Dossier::new());
@@ -263,8 +266,9 @@ impl Inner {
     async fn land(&self, key: Digest, request: &Request, dossier: Dossier, decision: &Decision, rules: &Rules) -> Landed {
         let Some(client) = decision.client() else {
             // A client that is refused for good now must not live on from before. One that could not be asked about may, until
-            // its end.
-            if !matches!(decision.verdict(), crate::judge::Verdict::Unresolved(_)) {
+            // its end; and so may one about which only this caller may not ask.
+            let of_the_caller = decision.code() == Code::SourceNotAllowed;
+            if !of_the_caller && !matches!(decision.verdict(), crate::judge::Verdict::Unresolved(_)) {
                 self.cache.invalidate(&key);
                 // CIMD section 5.2: invalid documents must not be cached either.
                 dossier.iter().for_each(|(locator, _)| self.fetcher.invalidate(locator));
@@ -332,7 +336,7 @@ impl Inner {
             at: decision.at(),
             answered,
             request: shape.digest,
-            ip: if answered { shape.ip } else { None },
+            ip: shape.ip,
             exhibits: crate::record::exhibits(dossier),
             rules: rules.digest(),
             kill_sequence: decision.kill_sequence(),
