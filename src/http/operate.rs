@@ -137,6 +137,7 @@ async fn give(app: &App, order: NewKill) -> Response {
         }
         Err(error @ RevokeError::NoSuchOrder(_)) => Problem::not_found(error.to_string()).into_response(),
         Err(RevokeError::Log(KillLogError::Refused(wrong))) => Problem::bad_request("body", wrong.to_string()).into_response(),
+        Err(error @ RevokeError::Target(..)) => Problem::bad_request("body", error.to_string()).into_response(),
         Err(RevokeError::Evidence { error, .. }) => Problem::unavailable(&crate::service::Unavailable(error)).into_response(),
         Err(error) => Problem::internal(error.to_string()).into_response(),
     }

@@ -109,12 +109,25 @@ async fn a_name_with_a_private_address() {
 async fn an_origin_that_nobody_can_reach() {
     let world = World::start().await;
     let mut answers = Vec::new();
-    for id in ["https://x.many.example/c.json", "https://x.many.example/c.json"] {
-        let answer = world.ask(&request_of(&json!({ "client": { "id": id } }))).await;
-        assert_eq!(gist(&answer).0, "unresolved", "{answer}");
+    for expect in ["fetch.unreachable", "fetch.unreachable", "fetch.throttled"] {
+        let answer = world.ask(&request_of(&json!({ "client": { "id": "https://x.many.example/c.json" } }))).await;
+        assert_eq!((gist(&answer).0, gist(&answer).1), ("unresolved", expect));
         answers.push(answer);
     }
-    assert_eq!(answers[1]["code"], "fetch.throttled", "a failure is not asked about again at once");
+    world.check_evidence(&answers).await;
+}
+
+/// That a refusal is definitive is no reason to ask again and again. That a document is invalid is none to wait when it is mended.
+#[tokio::test]
+async fn whoever_fails_is_asked_less_often() {
+    let world = World::start().await;
+    let mut answers = Vec::new();
+    world.origin.answer("/oauth/client.json", 404, &[], "");
+    for expect in ["fetch.status", "fetch.status", "fetch.throttled", "fetch.throttled"] {
+        answers.push(world.ask(&request_of(&json!({ "client": { "id": CLIENT } }))).await);
+        assert_eq!(gist(answers.last().unwrap()).1, expect);
+    }
+    assert_eq!(world.fetches(), 2);
     world.check_evidence(&answers).await;
 }
 

@@ -35,7 +35,7 @@ async fn a_narrower_anchor_narrows_clients_that_are_cached() {
     world.service.reload().await.unwrap().unwrap();
     answers.push(world.ask(&request()).await);
     assert_eq!(gist(&answers[1]).1, "grant.scope");
-    world.anchor("web.toml", &WEB.replace("until = 2099-01-01", "until = 2026-11-22"));
+    world.anchor("web.toml", &WEB.replace("until = 2099-01-01", "until = 2026-11-21"));
     world.service.reload().await.unwrap().unwrap();
     answers.push(world.ask(&request()).await);
     assert_eq!(gist(&answers[2]).1, "anchor.approval_ended");
