@@ -13,6 +13,7 @@
 pub mod archive;
 pub mod clock;
 pub mod config;
+pub mod demo;
 pub mod evidence;
 pub mod fetch;
 pub mod http;

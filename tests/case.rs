@@ -2,8 +2,6 @@
 //! each [`Step::Need`] from the web, counts what was asked for, and then *replays* the decision from everything that a record
 //! would keep. So every decision of every test is a test of replay too.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test stops at the first surprise")]
-
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

@@ -1,8 +1,6 @@
 //! Our acceptance vectors for client ID metadata documents, every row, through the whole judge. Verdicts are in the vectors;
 //! codes (`codes.json`), knobs (`knobs.json`) and disputes (`exceptions.json`) were written from the specification.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test stops at the first surprise")]
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;

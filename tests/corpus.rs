@@ -1,7 +1,5 @@
 //! Runs `tests/corpus`: whole decisions as data. See `tests/corpus/README.md`.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test stops at the first surprise")]
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;

@@ -1,8 +1,6 @@
 //! Wycheproof's vectors for JWS and JWK. They are published by others and not copied: read from `../shared/vectors` (or
 //! `COUNTERSIGN_VECTORS`), and skipped in one line where they are absent.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test stops at the first surprise")]
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};

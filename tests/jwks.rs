@@ -1,7 +1,5 @@
 //! Issuers that publish their keys: what is fetched, how often, and what is never fetched.
 
-#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
-
 use std::time::Duration;
 
 use countersign::judge::dossier::{Absence, Outcome, Purpose};

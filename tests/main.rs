@@ -1,10 +1,20 @@
 //! The one integration test binary. Each subject is a module: a `check` function and a table.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test stops at the first surprise"
+)]
+
 mod case;
 mod cimd_vectors;
+mod compile_fail;
 mod corpus;
 mod evidence;
 mod fetch;
+mod fuzz_corpus;
 mod http;
 mod jose_vectors;
 mod jwks;

@@ -1,7 +1,5 @@
 //! What holds for every input, not only for those that somebody thought of.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test stops at the first surprise")]
-
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -126,7 +124,7 @@ proptest! {
     }
 
     #[test]
-    fn nothing_outlives_what_it_rests_on(name in select(&WAYS[..]), max_age in 0_u64..1000, later in 0_u64..50_000) {
+    fn nothing_outlives_what_it_rests_on(name in select(&WAYS[..]), max_age in 0_u64..1000, later in prop_oneof![0_u64..50_000, 42_900_u64..43_210]) {
         let mut case = way(name, |_| ());
         for exhibit in case.web.values_mut() {
             let headers = vec![("content-type".into(), "application/json".into()), ("cache-control".into(), format!("max-age={max_age}"))];

@@ -1,8 +1,6 @@
 //! A whole service around a real origin: its own data directory, a clock that the test moves, and HTTP when it is asked for.
 //! Whatever a test does, it ends with [`World::check_evidence`]: every decision replays, every answer can be had again.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test stops at the first surprise")]
-
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

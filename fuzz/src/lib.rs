@@ -1,1 +1,236 @@
+//! What each fuzz target does with its bytes, and what must hold then. Functions, so that `tests/fuzz_corpus.rs` can replay the
+//! corpus with no fuzzer.
 
+use std::collections::BTreeMap;
+use std::sync::{Arc, LazyLock};
+
+use countersign::judge::anchors::AnchorFile;
+use countersign::judge::dossier::{Absence, Exhibit, Outcome, Purpose, Response};
+use countersign::judge::jose::{KeySet, UnverifiedJws};
+use countersign::judge::metadata::{self, Role, Strictness};
+use countersign::judge::profile::{Knob, Knobs, Profile};
+use countersign::judge::redirect::{PortRule, RedirectUri};
+use countersign::judge::{Decision, Dossier, KillSet, Rules, RulesSource, Step, judge};
+use countersign::values::freshness::Bounds;
+use countersign::values::json::Json;
+use countersign::values::url::Host;
+use countersign::values::{ClientIdUrl, PublicUrl, Request, Timestamp};
+use data_encoding::BASE64URL_NOPAD;
+use serde_json::Value;
+
+/// Every target by name.
+pub type Target = fn(&[u8]);
+pub const TARGETS: &[(&str, Target)] = &[
+    ("token", token),
+    ("json", json),
+    ("url", url),
+    ("document", document),
+    ("request", request),
+    ("frame", frame),
+    ("record", record),
+];
+
+const CLIENT: &str = "https://client.example.com/oauth/client.json";
+const AT: u64 = 1_795_348_800;
+const PROFILES: [Profile; 3] = [Profile::Ietf, Profile::Mcp20251125, Profile::Mcp20260728];
+
+/// An anchor for [`CLIENT`], and one for the issuer of the committed statements with keys that signed none of them.
+static RULES: LazyLock<Vec<Rules>> = LazyLock::new(|| PROFILES.into_iter().map(rules).collect());
+static KEYS: LazyLock<KeySet> = LazyLock::new(|| KeySet::parse(JWKS.as_bytes()).expect("a JWK Set"));
+const JWKS: &str = r#"{"keys":[{"kty":"EC","crv":"P-256","kid":"p256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"},{"kty":"OKP","crv":"Ed25519","kid":"ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
+
+fn rules(profile: Profile) -> Rules {
+    let common = "[approval]\nby = \"a\"\nticket = \"b\"\non = 2026-11-01\nuntil = 2027-05-01\n[vouches]\nclasses = [\"public\", \"agent\"]\nscopes = [\"files.*\"]\n";
+    let anchor = |name: &str, text: String| AnchorFile { name: name.into(), text };
+    let source = RulesSource {
+        issuer: "https://verifier.example".into(),
+        profile,
+        knobs: Knobs::default(),
+        bounds: Bounds { min_ttl_s: 30, max_ttl_s: 300 },
+        document_max_bytes: 5120,
+        allow_networks: vec![],
+        anchors: vec![
+            anchor("web.toml", format!("id = \"web\"\nkind = \"web\"\n{common}[web]\nclient_ids = [\"{CLIENT}\"]\n")),
+            anchor(
+                "registry.toml",
+                format!(
+                    "id = \"registry\"\nkind = \"statement-issuer\"\n{common}[statement]\nissuer = \"https://registry.example\"\njwks_file = \"k\"\n"
+                ),
+            ),
+        ],
+        files: BTreeMap::from([("k".into(), JWKS.into())]),
+    };
+    Rules::parse(source).expect("sound rules")
+}
+
+/// The frame reader of the evidence log: what it accepts is what it would write, and a torn tail is never mistaken for a frame.
+pub fn frame(bytes: &[u8]) {
+    use countersign::evidence::frame;
+    let log = countersign::values::Digest::of(b"verifier.example/evidence");
+    let _ = frame::classify(bytes, 0, 0, &log);
+    let Ok(decoded) = frame::decode(bytes) else { return };
+    assert!(decoded.header.frame_len() <= bytes.len());
+    for cut in 0..decoded.header.frame_len().min(200) {
+        assert!(frame::decode(&bytes[..cut]).is_err(), "a frame cut at {cut} is accepted");
+    }
+    assert!(decoded.records().count() <= bytes.len());
+}
+
+/// Records: what is read is written again to bytes that read the same.
+pub fn record(bytes: &[u8]) {
+    use countersign::record::Record;
+    let Ok(record) = Record::decode(bytes) else { return };
+    let again = record.encode();
+    assert_eq!(Record::decode(&again).expect("what was written can be read"), record);
+    let _ = (record.kind(), record.at(), record.outcome());
+}
+
+/// Decides twice, with everything that is asked for unreachable but for `body`, and holds the decision to what is always true.
+fn decide(request: &Request, rules: &Rules, body: Option<&[u8]>) -> Decision {
+    let (at, kills, mut dossier) = (Timestamp::from_secs(AT), KillSet::default(), Dossier::new());
+    for _ in 0..4 {
+        match judge(request, &dossier, rules, &kills, at) {
+            Step::Decided(decision) => {
+                let json = decision.to_json();
+                assert!(serde_json::from_slice::<Value>(&json).is_ok_and(|json| json["code"].is_string()));
+                match judge(request, &dossier, rules, &kills, at) {
+                    Step::Decided(again) => assert_eq!(again.to_json(), json),
+                    Step::Need(wants) => panic!("decided once, and now it needs {wants:?}"),
+                }
+                return decision;
+            }
+            Step::Need(wants) => {
+                for want in wants {
+                    let outcome = match body {
+                        Some(body) if want.locator.purpose == Purpose::MetadataDocument => {
+                            let headers = vec![("content-type".into(), "application/json".into())];
+                            Outcome::Response(Response::new(200, headers, body.into()))
+                        }
+                        _ => Outcome::Absent(Absence::Unreachable, String::new()),
+                    };
+                    assert!(dossier.get(&want.locator).is_none(), "asked twice");
+                    dossier.insert(want.locator, Arc::new(Exhibit { outcome, obtained_at: at, checked_at: at }));
+                }
+            }
+        }
+    }
+    panic!("no decision");
+}
+
+/// A compact JWS: what is accepted has one text; nothing is verified with a key that did not sign.
+pub fn token(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    if let Ok(jws) = UnverifiedJws::parse(text) {
+        let recode = |part: &str| BASE64URL_NOPAD.encode(&BASE64URL_NOPAD.decode(part.as_bytes()).expect("it was accepted"));
+        assert_eq!(text.split('.').map(recode).collect::<Vec<_>>().join("."), text);
+        assert_eq!(text.matches('.').count(), 2);
+        let (issuer, kid) = (jws.claimed_issuer().map(str::to_owned), jws.claimed_kid().map(str::to_owned));
+        let again = UnverifiedJws::parse(text).expect("it was accepted");
+        assert_eq!((again.claimed_issuer(), again.claimed_kid()), (issuer.as_deref(), kid.as_deref()));
+        if let Some(key) = KEYS.find(kid.as_deref()) {
+            let accepted = countersign::judge::jwk::Algorithm::ALL;
+            assert!(jws.verify(key, &accepted).is_err(), "verified with a key that signed nothing");
+        }
+    }
+    let mut request = Request::default();
+    request.client.software_statement = Some(text.to_owned());
+    assert_ne!(decide(&request, &RULES[0], None).word(), "allow");
+}
+
+/// Strict JSON: what is accepted, serde reads too, and it reads back with the same shape.
+pub fn json(data: &[u8]) {
+    let Ok(value) = Json::parse(data) else { return };
+    assert!(serde_json::from_slice::<Value>(data).is_ok());
+    let written = serde_json::to_vec(&value).expect("JSON is writable");
+    let again = Json::parse(&written).expect("what was written reads back");
+    assert!(same_shape(&value, &again));
+    let _ = KeySet::parse(data);
+}
+
+/// Equal but for the last digit of floating-point numbers.
+fn same_shape(one: &Json, other: &Json) -> bool {
+    match (one, other) {
+        (Json::Number(_) | Json::Integer(_), Json::Number(_) | Json::Integer(_)) => true,
+        (Json::Array(one), Json::Array(other)) => {
+            one.len() == other.len() && one.iter().zip(other).all(|(a, b)| same_shape(a, b))
+        }
+        (Json::Object(one), Json::Object(other)) => {
+            one.iter().count() == other.iter().count()
+                && one.iter().zip(other.iter()).all(|((n, a), (m, b))| n == m && same_shape(a, b))
+        }
+        (one, other) => one == other,
+    }
+}
+
+/// URLs: the text stays, its parts are the text, and the url crate sees the same.
+pub fn url(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    if let Ok(redirect) = RedirectUri::parse(text) {
+        assert!(redirect.as_str() == text && redirect.matches(text, PortRule::Exact));
+    }
+    let Ok(ours) = PublicUrl::parse(text) else {
+        assert!(ClientIdUrl::parse(text).is_err());
+        return;
+    };
+    assert_eq!((ours.as_str(), format!("{}{}", ours.origin(), ours.path_and_query())), (text, text.to_owned()));
+    let Ok(theirs) = url::Url::parse(text) else {
+        // An A-label whose Punycode means nothing.
+        assert!(text.to_ascii_lowercase().contains("xn--"), "{text:?}: the url crate refuses it");
+        return;
+    };
+    let host = match ours.host() {
+        Host::Name(name) => url::Host::Domain(name.to_ascii_lowercase()),
+        Host::Address(std::net::IpAddr::V4(v4)) => url::Host::Ipv4(v4),
+        Host::Address(std::net::IpAddr::V6(v6)) => url::Host::Ipv6(v6),
+    };
+    assert_eq!(theirs.host().map(|host| host.to_owned()), Some(host));
+    assert_eq!(theirs.port_or_known_default(), Some(ours.port()));
+    let (path, query) = ours.path_and_query().split_once('?').map_or((ours.path_and_query(), None), |(p, q)| (p, Some(q)));
+    // WHATWG writes `'` in a query as `%27`; we leave it.
+    assert_eq!((theirs.path(), theirs.query()), (path, query.map(|q| q.replace('\'', "%27")).as_deref()));
+}
+
+/// A metadata document of any bytes, under every profile and with every knob both ways.
+pub fn document(data: &[u8]) {
+    let url = PublicUrl::parse(CLIENT).expect("a URL");
+    if let Ok(object) = Json::parse_object(data) {
+        for knob in [Knob::Allow, Knob::Deny] {
+            let knobs = every_knob(knob);
+            for profile in PROFILES {
+                let strictness = Strictness { profile, knobs: &knobs, allow_networks: &[] };
+                let document = metadata::inspect(&object, Role::Document(&url), &strictness);
+                let statement = metadata::inspect(&object, Role::Statement, &strictness);
+                for inspection in [document, statement] {
+                    let failed = inspection.results.iter().any(|r| matches!(r.level, metadata::Level::Fail(_)));
+                    assert_eq!(failed, inspection.metadata.is_none());
+                }
+            }
+        }
+    }
+    let mut request = Request::default();
+    request.client.id = Some(CLIENT.into());
+    for rules in RULES.iter() {
+        if decide(&request, rules, Some(data)).word() == "allow" {
+            let document: Value = serde_json::from_slice(data).expect("an allowed document is JSON");
+            assert_eq!(document["client_id"], CLIENT);
+            assert!(document.get("client_secret").is_none() && data.len() <= 5120);
+            assert!(document.get("software_statement").is_none(), "nobody signed with these keys");
+        }
+    }
+}
+
+fn every_knob(setting: Knob) -> Knobs {
+    let mut knobs = serde_json::to_value(Knobs::default()).expect("knobs are writable");
+    for value in knobs.as_object_mut().expect("an object").values_mut() {
+        *value = serde_json::to_value(setting).expect("a knob is writable");
+    }
+    serde_json::from_value(knobs).expect("knobs read back")
+}
+
+/// A request: what is accepted reads back equal, keeps its own limits and can be decided.
+pub fn request(data: &[u8]) {
+    let Ok(request) = Request::from_json(data) else { return };
+    let written = serde_json::to_vec(&request).expect("a request is writable");
+    assert_eq!(Request::from_json(&written).as_ref(), Ok(&request));
+    decide(&request, &RULES[0], None);
+}

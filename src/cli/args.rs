@@ -28,7 +28,7 @@ pub(crate) fn spoken(duration: Duration) -> String {
         (days, hours, _) if days >= 2 => format!("{days} days {} h", hours % 24),
         (_, hours, minutes) if hours >= 1 && minutes % 60 == 0 => format!("{hours} h"),
         (_, hours, minutes) if hours >= 1 => format!("{hours} h {} min", minutes % 60),
-        (_, _, minutes) if minutes >= 1 && seconds % 60 == 0 => format!("{minutes} min"),
+        (_, _, minutes) if minutes >= 1 && seconds.is_multiple_of(60) => format!("{minutes} min"),
         (_, _, minutes) if minutes >= 1 => format!("{minutes} min {} s", seconds % 60),
         _ => format!("{seconds} s"),
     }

@@ -69,7 +69,7 @@ pub(super) fn again(data: &DataDir, located: &Located) -> Result<Value, Failure>
         }
         None => return Err(Failure::new("evidence", "that record is not a decision", "name the `id` of an answer")),
     };
-    let mut answer: Value = serde_json::from_slice(&decision.to_json()).unwrap_or_default();
+    let mut answer: Value = serde_json::from_slice(&decision.explained().to_json()).unwrap_or_default();
     if let Some(members) = answer.as_object_mut() {
         members.insert("id".into(), json!(located.id().map(|id| id.to_string())));
         members.insert(

@@ -69,7 +69,7 @@ impl From<OpenError> for Failure {
         let advice = match &error {
             OpenError::Rules(error) => return error.clone().into(),
             OpenError::KillLog(KillLogError::Locked { .. }) | OpenError::Evidence(EvidenceError::Locked { .. }) => {
-                "a server runs on this data directory: act through it with --server http://HOST:PORT"
+                "name that server with --server http://HOST:PORT"
             }
             OpenError::Evidence(EvidenceError::Damaged(_)) => "keep the directory as it is, and restore it from a backup",
             OpenError::Fetcher(_) => "correct `fetch.extra_roots`, or install the system's root certificates",

@@ -12,6 +12,7 @@ mod anchors;
 mod args;
 mod completions;
 mod context;
+mod demo;
 mod doctor;
 mod dossier;
 mod evidence;
@@ -110,6 +111,8 @@ pub(crate) enum Color {
 
 #[derive(Subcommand)]
 enum Command {
+    /// See it all work, on this machine alone: good and bad clients, a kill order, the evidence
+    Demo(demo::Demo),
     /// Run the service
     Serve(serve::Serve),
     /// Decide once about a client
@@ -178,6 +181,7 @@ pub(crate) fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn run(command: Command, context: &Context) -> Result<Outcome, Failure> {
     match command {
+        Command::Demo(demo) => demo.run(context),
         Command::Serve(serve) => serve.run(context),
         Command::Verify(verify) => verify.run(context),
         Command::Explain(explain) => explain.run(context),

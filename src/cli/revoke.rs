@@ -121,10 +121,7 @@ impl Order {
             self.reason.clone().filter(|reason| !reason.trim().is_empty()).ok_or_else(|| usage("--reason is empty"))?;
         let sequence = match Remote::of(context)? {
             Some(server) => {
-                let mut body = json!({ kind.name(): value, "reason": reason, "ticket": self.ticket });
-                if let Some(by) = &self.by {
-                    body["by"] = by.as_str().into();
-                }
+                let body = json!({ kind.name(): value, "reason": reason, "ticket": self.ticket, "by": self.by });
                 sequence_of(&context.block_on(server.send("POST", "/v1/revocations", Some(&body)))??)
             }
             None => {
@@ -141,10 +138,7 @@ impl Lift {
     fn run(&self, context: &Context) -> Result<Outcome, Failure> {
         let sequence = match Remote::of(context)? {
             Some(server) => {
-                let mut body = json!({ "reason": self.reason, "ticket": self.ticket });
-                if let Some(by) = &self.by {
-                    body["by"] = by.as_str().into();
-                }
+                let body = json!({ "reason": self.reason, "ticket": self.ticket, "by": self.by });
                 let path = format!("/v1/revocations/{}", self.sequence);
                 sequence_of(&context.block_on(server.send("DELETE", &path, Some(&body)))??)
             }

@@ -182,7 +182,8 @@ impl Show {
         rows.push(vec![self.paint.dim("rules"), text(answer, "/rules").to_owned()]);
         if let Some(state) = some(answer, "/cache/state") {
             let age = answer.pointer("/cache/age_ms").and_then(Value::as_u64).unwrap_or(0);
-            rows.push(vec![self.paint.dim("resolution"), format!("cache {state}, {age} ms old")]);
+            let how = if state == "hit" { format!("from the cache, {age} ms old") } else { "made for this request".to_owned() };
+            rows.push(vec![self.paint.dim("resolution"), how]);
         }
         format!("\n{}", table::columns(&rows, "  "))
     }

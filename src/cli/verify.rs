@@ -75,6 +75,9 @@ pub(crate) struct Verify {
     /// Resolve again, whatever a server's cache holds
     #[arg(long)]
     fresh: bool,
+    /// List every finding of an allow in the answer too (people always see them, but for those of a server)
+    #[arg(long)]
+    explain: bool,
     /// Keep the request, every exhibit and the decision in this directory
     #[arg(long, value_name = "DIR", conflicts_with_all = ["frozen", "server"])]
     save_dossier: Option<PathBuf>,
@@ -147,7 +150,7 @@ impl Verify {
         }
         let show = Show { exhibits: dossier::legend(&dossier), ..Show::new(context.paint, context.global.quiet) };
         let body = answer.to_body();
-        Ok(outcome(context, &value(&body), line(body), show))
+        Ok(outcome(context, &explained(&body, answer.decision()), line(body), show))
     }
 
     /// From a dossier alone.
@@ -166,7 +169,7 @@ impl Verify {
         let decision: Decision = dossier::decide(&request, &saved.dossier, &rules, &kills, at)?;
         let show = Show { exhibits: dossier::legend(&saved.dossier), ..Show::new(context.paint, context.global.quiet) };
         let json = decision.to_json();
-        Ok(outcome(context, &value(&json), line(json), show))
+        Ok(outcome(context, &explained(&json, &decision), line(json), show))
     }
 
     /// The request: what a file says, then REF, then the options.
@@ -216,6 +219,7 @@ impl Verify {
         }
         request.source.ip = self.ip.or(request.source.ip);
         request.options.fresh |= self.fresh;
+        request.options.explain |= self.explain;
     }
 }
 
@@ -224,8 +228,14 @@ pub(crate) async fn open(config: &Config) -> Result<Service, Failure> {
     Service::open(config, Arc::new(SystemClock)).await.map_err(Failure::from)
 }
 
-fn value(json: &[u8]) -> Value {
-    serde_json::from_slice(json).unwrap_or_default()
+/// What people see: every finding, whether or not the answer lists it.
+fn explained(answer: &[u8], decision: &Decision) -> Value {
+    let value = |json: &[u8]| serde_json::from_slice::<Value>(json).unwrap_or_default();
+    let (mut answer, mut full) = (value(answer), value(&decision.explained().to_json()));
+    if let (Some(shown), Some(all)) = (answer.get_mut("findings"), full.get_mut("findings")) {
+        *shown = all.take();
+    }
+    answer
 }
 
 fn line(mut json: Vec<u8>) -> String {

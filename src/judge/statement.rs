@@ -196,6 +196,10 @@ fn check_claims(
     if subject.is_empty() || jti.is_empty() {
         return Err(malformed("`sub` or `jti` is empty".into()));
     }
+    // RFC 6749 appendix A.1: a client identifier is visible ASCII and spaces. It goes into headers and logs.
+    if !subject.bytes().all(|byte| (0x20..=0x7e).contains(&byte)) {
+        return Err(malformed("`sub` has a character that a client identifier may not have".into()));
+    }
     let issued = moment(claims, "iat")?.ok_or_else(|| malformed("`iat` is missing".into()))?;
     let expires = moment(claims, "exp")?.ok_or_else(|| malformed("`exp` is missing".into()))?;
     let not_before = moment(claims, "nbf")?.unwrap_or(issued);

@@ -7,7 +7,8 @@ pub enum Retry {
     No,
     /// It could not be told; ask again later.
     Later,
-    /// Depends on what came back (`fetch.status`: 404 is final, 503 is not).
+    /// Depends on what came back: `fetch.status` 404 is final, 503 is not; what is wrong with an issuer's keys says nothing about its
+    /// statement.
     Depends,
 }
 
@@ -70,9 +71,9 @@ ClientIdBadHost "client_id.bad_host" "RFC 3986 3.2.2" No "invalid_client" "The h
 ClientIdTooLong "client_id.too_long" "CONTRACT 4" No "invalid_client" "The client identifier is too long." "Use a URL of at most 2,048 bytes.";
 SourceNotAllowed "source.not_allowed" "PRODUCT R4" No "access_denied" "Requests for this client may not come from this gateway, region or network." "Compare the request's `source` with `[source]` of the trust anchor.";
 FetchBlockedAddress "fetch.blocked_address" "CIMD-02 8.6" No "invalid_client" "The URL names or resolves to a special-use address." "Serve the document from a public address; in a test, set `fetch.allow_networks`.";
-FetchRedirect "fetch.redirect" "CIMD-02 5" No "invalid_client" "The document's URL redirects." "Serve the document at the URL itself.";
+FetchRedirect "fetch.redirect" "CIMD-02 5" Depends "invalid_client" "The document's URL redirects." "Serve the document at the URL itself.";
 FetchStatus "fetch.status" "CIMD-02 5" Depends "invalid_client" "The document's server did not answer 200." "Serve the document with status 200.";
-FetchTooLarge "fetch.too_large" "CIMD-02 8.7" No "invalid_client" "The document is larger than the limit." "Keep metadata documents within 5 kB.";
+FetchTooLarge "fetch.too_large" "CIMD-02 8.7" Depends "invalid_client" "The document is larger than the limit." "Keep metadata documents within 5 kB.";
 FetchTimeout "fetch.timeout" "CIMD-02 8.7" Later "temporarily_unavailable" "The document did not arrive in time." "Ask again; if it persists, look at the origin's latency.";
 FetchUnreachable "fetch.unreachable" "CIMD-02 5" Later "temporarily_unavailable" "The document's server could not be reached." "Ask again; check DNS, the certificate and the firewall.";
 FetchThrottled "fetch.throttled" "CIMD-02 8.7" Later "temporarily_unavailable" "The origin failed or was asked too often lately, so it was not asked now." "Ask again after `retry_after_s`.";
@@ -86,7 +87,7 @@ JoseAlg "jose.alg" "RFC 8725 3.1" No "invalid_software_statement" "The token's `
 JoseCrit "jose.crit" "RFC 7515 4.1.11" No "invalid_software_statement" "The token has a `crit` or `b64` header, and no extension is understood here." "Sign without critical extensions.";
 JoseTyp "jose.typ" "RFC 8725 3.11" No "invalid_software_statement" "The token's `typ` is that of another kind of token." "Use `software-statement+jwt`.";
 JoseKid "jose.kid" "RFC 7515 4.1.4" No "invalid_software_statement" "No usable key of the issuer has the token's `kid`." "Set `kid` to a key in the issuer's JWK Set; publish the key before signing with it.";
-JoseKey "jose.key" "RFC 7517 4" No "invalid_software_statement" "The issuer's JWK Set or key is not acceptable." "Publish distinct public signature keys: RSA of 2,048 bits or more, P-256, P-384 or Ed25519.";
+JoseKey "jose.key" "RFC 7517 4" Depends "invalid_software_statement" "The issuer's JWK Set or key is not acceptable." "Publish distinct public signature keys: RSA of 2,048 bits or more, P-256, P-384 or Ed25519.";
 JoseSignature "jose.signature" "RFC 7515 5.2" No "invalid_software_statement" "The signature does not verify." "Compare the signing key with the published one; pass the token on unchanged.";
 StatementUntrustedIssuer "statement.untrusted_issuer" "RFC 7591 2.3" No "unapproved_software_statement" "No trust anchor vouches for the statement's issuer." "Add a `statement-issuer` anchor for the issuer, if it deserves one.";
 StatementMalformed "statement.malformed" "RFC 7519 4" No "invalid_software_statement" "A claim of the statement is missing or of the wrong type." "Correct the claim that the detail names.";

@@ -1,5 +1,5 @@
 //! The fetcher against a real HTTPS origin that misbehaves on purpose.
-#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "helpers of tests fail by panicking")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail by panicking")]
 
 mod addresses;
 mod flights;

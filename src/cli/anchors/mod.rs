@@ -31,7 +31,7 @@ pub(crate) enum Anchors {
     /// Make a key for an issuer of statements
     Keygen(keygen::Keygen),
     /// Sign a software statement about a client
-    Sign(sign::Sign),
+    Sign(Box<sign::Sign>),
 }
 
 impl Anchors {

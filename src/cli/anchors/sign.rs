@@ -160,17 +160,18 @@ fn warnings(jws: &str, spec: &StatementSpec, key: &IssuerKey, config: &Config, n
     let any = statements::most_trusting_rules(&spec.issuer, class.as_deref(), &key.public_set(), here.source());
     match any.map(|rules| statements::trial(jws, &rules, at)) {
         Ok(Some(Err(refusal))) => warnings.push(format!("every verifier would refuse this: {}", refused(refusal))),
-        Ok(_) if here.issuer_anchors(&spec.issuer).next().is_some() => match statements::trial(jws, &here, at) {
-            Some(Err(refusal)) => warnings.push(format!("the trust anchors here would refuse this: {}", refused(refusal))),
-            Some(Ok(())) | None => {}
-        },
-        Ok(_) => {}
+        Ok(_) => {
+            let known = here.issuer_anchors(&spec.issuer).next().is_some();
+            if let Some(Err(refusal)) = known.then(|| statements::trial(jws, &here, at)).flatten() {
+                warnings.push(format!("the trust anchors here would refuse this: {}", refused(refusal)));
+            }
+        }
         Err(error) => warnings.push(format!("not judged: {error}")),
     }
-    if spec.client_id.contains("://") {
-        if let Err(error) = ClientIdUrl::parse(&spec.client_id) {
-            warnings.push(format!("--client-id looks like a URL but cannot be one of a metadata document: {error}"));
-        }
+    if spec.client_id.contains("://")
+        && let Err(error) = ClientIdUrl::parse(&spec.client_id)
+    {
+        warnings.push(format!("--client-id looks like a URL but cannot be one of a metadata document: {error}"));
     }
     warnings
 }

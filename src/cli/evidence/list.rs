@@ -15,7 +15,7 @@ use countersign::values::{Digest, Timestamp};
 /// Decisions, newest first.
 #[derive(Args)]
 #[command(after_help = super::EXAMPLES)]
-pub(super) struct List {
+pub(crate) struct List {
     /// Of this client
     #[arg(long, value_name = "ID")]
     client: Option<String>,
@@ -156,7 +156,7 @@ fn render(page: &Value, paint: Paint, quiet: bool) -> String {
         let at = text(row, "at");
         let at = format!("{} {}", at.get(..10).unwrap_or("-"), at.get(11..23).unwrap_or_default());
         if let Some(what) = row.get("what").and_then(Value::as_str) {
-            return vec![at, paint.dim(&text(row, "kind")), paint.dim(what)];
+            return vec![at, paint.dim(&text(row, "kind")), String::new(), paint.dim(what)];
         }
         let word = text(row, "decision");
         let word = match word.as_str() {

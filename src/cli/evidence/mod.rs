@@ -24,7 +24,7 @@ Examples:
 #[command(after_help = EXAMPLES)]
 pub(crate) enum Evidence {
     /// Decisions, newest first, by client, key, statement, code, anchor, owner, address, time
-    List(list::List),
+    List(Box<list::List>),
     /// One record, with everything that it names
     Show(show::Show),
     /// Audit the whole log: every frame, the chain, every index, every blob, every kill order

@@ -14,7 +14,7 @@ use countersign::replay::Replay;
 /// Decide again from the recorded inputs, and compare.
 #[derive(Args)]
 #[command(after_help = "Exit code 0 when all are the same to the byte, 2 when one differs, 3 when inputs are missing.")]
-pub(super) struct ReplayCommand {
+pub(crate) struct ReplayCommand {
     /// The decision: `id` of an answer
     #[arg(required_unless_present = "all")]
     id: Option<String>,

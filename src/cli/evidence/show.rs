@@ -14,7 +14,7 @@ use countersign::record::{Evaluation, Record};
 /// One record, with everything that it names.
 #[derive(Args)]
 #[command(after_help = super::EXAMPLES)]
-pub(super) struct Show {
+pub(crate) struct Show {
     /// The decision: `id` of an answer
     id: String,
 }

@@ -14,7 +14,7 @@ use countersign::revocation::kill_log::KillLog;
 /// Audit the whole log.
 #[derive(Args)]
 #[command(after_help = "Exit code 1 at the first damage, which is named with its place.")]
-pub(super) struct Verify {}
+pub(crate) struct Verify {}
 
 impl Verify {
     #[expect(clippy::unused_self, reason = "every subcommand is run the same way")]

