@@ -37,7 +37,9 @@ pub(super) const OPERATE: &[Role] = &[Role::Operate];
 pub(super) async fn require(State((app, roles)): State<(App, &'static [Role])>, mut request: Request, next: Next) -> Response {
     let peer = request.extensions().get::<Peer>().copied();
     let bearer = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let bearer = bearer.and_then(|value| value.strip_prefix("Bearer "));
+    // RFC 9110 section 11.1: the scheme's name is compared without regard to case.
+    let bearer = bearer.and_then(|value| value.split_once(' ')).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+    let bearer = bearer.map(|(_, token)| token.trim_start_matches(' '));
     match admit(&app.config().http, bearer, peer, roles) {
         Ok(caller) => {
             request.extensions_mut().insert(caller);

@@ -1,11 +1,11 @@
 //! `POST /v1/decisions`.
 
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::extract::State;
-use axum::extract::rejection::BytesRejection;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
+use super::body::Whole;
 use super::problem::Problem;
 use super::{App, trace};
 use crate::values::Request;
@@ -18,12 +18,12 @@ use crate::values::Request;
         (status = 400, description = "malformed request", body = Problem, content_type = "application/problem+json"),
         (status = 401, description = "no known token", body = Problem, content_type = "application/problem+json"),
         (status = 403, description = "the token lacks the role `verify`", body = Problem, content_type = "application/problem+json"),
+        (status = 408, description = "the body did not come within `http.read_timeout_ms`", body = Problem, content_type = "application/problem+json"),
         (status = 413, description = "body too large", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "`evidence.unavailable`: no answer without evidence, or `server.overloaded`", body = Problem, content_type = "application/problem+json"),
     )
 )]
-pub(super) async fn decide(State(app): State<App>, headers: HeaderMap, body: Result<Bytes, BytesRejection>) -> Response {
-    let Ok(body) = body else { return Problem::too_large(app.config().http.max_body_bytes).into_response() };
+pub(super) async fn decide(State(app): State<App>, headers: HeaderMap, Whole(body): Whole) -> Response {
     let request = match Request::from_json(&body) {
         Ok(request) => request,
         Err(error) => return Problem::invalid(error).into_response(),
