@@ -229,7 +229,7 @@ async fn killed_again_and_again_under_load() {
         check_nothing_is_missing(&place, &acknowledged.lock().unwrap(), before);
     }
     let server = place.serve().await;
-    let acknowledged = acknowledged.lock().unwrap();
+    let acknowledged = std::mem::take(&mut *acknowledged.lock().unwrap());
     let orders = get(server.address, "/v1/revocations").await.json()["orders"].as_array().unwrap().len();
     assert!(orders >= acknowledged.orders.len() && acknowledged.orders.len() >= ROUNDS);
     let last = acknowledged.answers.last().unwrap();

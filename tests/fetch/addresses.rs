@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::support::dns::DnsServer;
-use countersign::fetch::FetcherError;
 
 fn with_resolver(options: FetchOptions, resolver: Arc<Script>) -> (Fetcher, ManualClock) {
     let clock = ManualClock::at(start_of_time());
