@@ -16,6 +16,7 @@ mod corpus;
 mod evidence;
 mod fetch;
 mod fuzz_corpus;
+mod golden;
 mod http;
 mod jose_vectors;
 mod jwks;

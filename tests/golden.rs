@@ -1,0 +1,236 @@
+//! What was written once must be readable for ever: one record of each kind, and a data directory with decisions of all sorts.
+//!
+//! `tests/golden` was made once, by this file with `UPDATE=1`, which makes only what is not there. From the first release on nothing
+//! there is ever made again: a change of a format, or of what a decision says, gets a version and a directory of its own.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use countersign::archive::DataDir;
+use countersign::evidence::LogReader;
+use countersign::judge::revocation::TargetKind;
+use countersign::record::{
+    ClientFacts, DecisionId, Evaluation, ExhibitRef, OutcomeRef, Record, Revocation, RulesChange, Start, Use,
+};
+use countersign::replay::Replay;
+use countersign::values::{Digest, Timestamp};
+use serde_json::json;
+
+use crate::case::{CLIENT, Fixture, at};
+use crate::world::{WEB, World, document_of, request_of};
+
+fn directory(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
+}
+
+fn updating() -> bool {
+    std::env::var_os("UPDATE").is_some()
+}
+
+fn moment() -> Timestamp {
+    at("2026-11-22T01:02:03.456Z")
+}
+
+fn digest(name: &str) -> Digest {
+    Digest::of(name.as_bytes())
+}
+
+fn outcome(verdict: u8, code: &str) -> OutcomeRef {
+    OutcomeRef { verdict, code: code.into(), decision: digest("decision") }
+}
+
+fn exhibits() -> Vec<ExhibitRef> {
+    let jwks = ExhibitRef {
+        url: "https://registry.example/jwks".into(),
+        purpose: "jwks".into(),
+        obtained_at: moment(),
+        checked_at: at("2026-11-22T01:02:04Z"),
+        status: Some(200),
+        headers: vec![("cache-control".into(), "max-age=60".into()), ("etag".into(), "\"1\"".into())],
+        body: Some(digest("jwks")),
+        absent: None,
+    };
+    let absent = Some(("blocked_address".to_owned(), "10.0.0.1 is in 10.0.0.0/8".to_owned()));
+    let url = "https://client.example/c.json".to_owned();
+    let document = ExhibitRef { url, purpose: "metadata_document".into(), status: None, headers: vec![], body: None, absent, ..jwks.clone() };
+    vec![document, jwks]
+}
+
+fn evaluation(answered: bool) -> Evaluation {
+    Evaluation {
+        at: moment(),
+        answered,
+        request: digest("request"),
+        ip: Some("2001:db8::1".into()),
+        exhibits: exhibits(),
+        rules: digest("rules"),
+        kill_sequence: 12,
+        outcome: outcome(1, "fetch.blocked_address"),
+        client: ClientFacts {
+            id: Some(CLIENT.into()),
+            anchor: Some("registry".into()),
+            class: Some("agent".into()),
+            owner: Some("team@client.example".into()),
+            method: Some("software_statement".into()),
+            statement: Some(digest("statement")),
+            key: Some(digest("key").base64url()),
+            valid_until: Some(moment()),
+        },
+        build: "countersign/0.1.0".into(),
+        trace: Some("0af7651916cd43dd8448eb211c80319c".into()),
+    }
+}
+
+/// One of each kind, with every field set; and those with fields that may be absent, without them.
+fn records() -> Vec<(&'static str, Record)> {
+    let (at, rules) = (moment(), digest("rules"));
+    let start = Start { at, build: "countersign/0.1.0".into(), rules, kill_sequence: 3, cut_bytes: Some(512), clean: false };
+    let used = Use { at, evaluation: 4711, request: digest("request"), ip: Some("203.0.113.9".into()), kill_sequence: 12, outcome: outcome(0, "ok"), trace: Some("0af7651916cd43dd8448eb211c80319c".into()) };
+    let text = str::to_owned;
+    let order = Revocation { at, sequence: 12, action: text("kill"), target_kind: text("client"), target: text(CLIENT), reason: text("theft"), ticket: text("INC-7"), by: text("ann"), line: digest("line") };
+    let bare = Evaluation { ip: None, exhibits: vec![], client: ClientFacts::default(), trace: None, outcome: outcome(2, "fetch.timeout"), ..evaluation(true) };
+    vec![
+        ("start", Record::Start(start.clone())),
+        ("start-clean", Record::Start(Start { cut_bytes: None, clean: true, ..start })),
+        ("evaluation", Record::Evaluation(Box::new(evaluation(true)))),
+        ("evaluation-bare", Record::Evaluation(Box::new(bare))),
+        ("resolution", Record::Evaluation(Box::new(evaluation(false)))),
+        ("use", Record::Use(used.clone())),
+        ("use-bare", Record::Use(Use { ip: None, trace: None, ..used })),
+        ("rules-change", Record::RulesChange(RulesChange { at, rules, refused: None })),
+        ("rules-change-refused", Record::RulesChange(RulesChange { at, rules, refused: Some("bad.toml: no".into()) })),
+        ("revocation", Record::Revocation(order)),
+    ]
+}
+
+#[test]
+fn records_of_version_1() {
+    let directory = directory("v1");
+    if updating() {
+        fs::create_dir_all(&directory).unwrap();
+    }
+    let known = records();
+    for (name, record) in &known {
+        let path = directory.join(format!("{name}.cbor"));
+        if updating() && !path.exists() {
+            fs::write(&path, record.encode()).unwrap();
+        }
+        let bytes = fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        assert_eq!(Record::decode(&bytes).unwrap(), *record, "{name}");
+        assert_eq!(record.encode(), bytes, "{name}: another encoding gives another leaf hash");
+    }
+    let files = fs::read_dir(&directory).unwrap().count();
+    assert_eq!(files, known.len(), "a golden record is not looked at");
+}
+
+/// Bytes that are not whole records are refused, wherever they end, and so is what a later version may have written.
+#[test]
+fn what_is_no_record() {
+    for (name, record) in records() {
+        let bytes = record.encode();
+        for end in 0..bytes.len() {
+            assert!(Record::decode(&bytes[..end]).is_err(), "{name} cut off at {end} is a record");
+        }
+    }
+    assert!(Record::decode(&[0x82, 0x18, 0x63, 0x81, 0xa0]).is_err(), "a kind that does not exist yet");
+}
+
+/// A field of a later version does not hide the record from this one.
+#[test]
+fn fields_of_later_versions_are_stepped_over() {
+    let bytes = records().into_iter().find(|(name, _)| *name == "rules-change").unwrap().1.encode();
+    // [3, [{0: …, 1: …}]]: one more entry in the map, 9: "later".
+    let map = bytes.iter().position(|byte| byte & 0xf0 == 0xa0).unwrap();
+    let mut later = bytes.clone();
+    later[map] += 1;
+    later.extend_from_slice(b"\x09\x65later");
+    assert_eq!(Record::decode(&later).unwrap(), Record::decode(&bytes).unwrap());
+}
+
+const ORIGIN: &str = "verifier.example/evidence/local/r1";
+
+/// Decisions of all sorts, made once.
+async fn make(target: &Path) {
+    let (mut world, fixture) = (World::start().await, Fixture::committed("node"));
+    let statement = fixture.statement("basic-ES256");
+    world.origin.document("/bad.json", &document_of("https://client.example/other", "Bad"));
+    world.origin.answer("/down.json", 503, &["retry-after: 60"], "later");
+    let source = json!({ "gateway": "gw-eu", "region": "eu-west-1", "ip": "203.0.113.9" });
+    let asked = json!({ "scopes": ["files.read"], "redirect_uri": "https://client.example/cb" });
+    let questions = [
+        json!({ "client": { "id": CLIENT }, "request": asked, "source": source }),
+        json!({ "client": { "id": CLIENT }, "request": { "scopes": ["admin"] } }),
+        json!({ "client": { "id": CLIENT }, "options": { "explain": true } }),
+        json!({ "client": { "software_statement": statement }, "request": asked }),
+        json!({ "client": { "id": CLIENT, "software_statement": statement }, "source": source }),
+        json!({ "client": { "software_statement": fixture.statement("basic-PS256") }, "request": { "tools": ["files.read"] } }),
+        json!({ "client": { "software_statement": format!("{}AAAA", &statement[..statement.len() - 4]) } }),
+        json!({ "client": { "id": "https://nobody.example/c.json" } }),
+        json!({ "client": { "id": "http://client.example/c.json" } }),
+        json!({ "client": { "id": "https://client.example/bad.json" } }),
+        json!({ "client": { "id": "https://client.example/down.json" } }),
+        json!({ "client": { "id": "https://mixed.example/c.json" } }),
+        json!({ "client": { "id": "spiffe://acme.example/agent", "kind": "spiffe" } }),
+    ];
+    let ask_all = async |world: &World| {
+        for question in &questions {
+            world.advance(1);
+            world.ask(&request_of(question)).await;
+        }
+    };
+    ask_all(&world).await;
+    let killed = world.kill(TargetKind::Client, CLIENT).await;
+    ask_all(&world).await;
+    world.lift(killed).await;
+    world.kill(TargetKind::Issuer, "https://registry.example").await;
+    ask_all(&world).await;
+    world = world.restart().await;
+    world.anchor("web.toml", &WEB.replace("scopes = [\"files.*\", \"search\"]", "scopes = [\"search\"]"));
+    world.service.reload().await.unwrap().unwrap();
+    ask_all(&world).await;
+    world.anchor("bad.toml", "id = 7");
+    world.service.reload().await.unwrap().unwrap_err();
+    world.service.close().await.unwrap();
+    copy(&world.config.data_dir.join("evidence"), &target.join("evidence"));
+    copy(&world.config.data_dir.join("kill"), &target.join("kill"));
+}
+
+/// Without locks; the private keys are elsewhere.
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let target = to.join(path.file_name().unwrap());
+        if path.is_dir() {
+            copy(&path, &target);
+        } else if !path.ends_with("LOCK") {
+            fs::copy(&path, &target).unwrap();
+        }
+    }
+}
+
+/// Every decision of the committed directory is made again, to the byte, by whatever version this is.
+#[tokio::test]
+async fn decisions_of_version_1_replay() {
+    let directory = directory("data-v1");
+    if updating() && !directory.exists() {
+        make(&directory).await;
+    }
+    let data = DataDir::open(&directory).unwrap();
+    let mut lines = Vec::new();
+    data.each(ORIGIN, |located| {
+        let replay = match data.replay(located) {
+            None => "",
+            Some(Replay::Same(_)) => " same",
+            Some(other) => panic!("record {}: {other:?}", located.index),
+        };
+        let what = located.record.outcome().map(|(outcome, _)| format!("{} {}", outcome.word(), outcome.code));
+        lines.push(format!("{:>3} {} {}{replay}", located.index, located.record.kind(), what.unwrap_or_default()));
+        let id = located.id().map(DecisionId::to_uuid);
+        assert_eq!(id.is_some(), located.record.outcome().is_some());
+    })
+    .unwrap();
+    insta::assert_snapshot!("data_v1", lines.join("\n"));
+    let audit = LogReader::open(directory.join("evidence")).unwrap().verify(&mut |_| {}).unwrap();
+    assert_eq!((audit.epochs[0].records, audit.epochs[0].closed), (u64::try_from(lines.len()).unwrap(), true));
+}
