@@ -130,6 +130,9 @@ pub struct Http {
     pub max_body_bytes: usize,
     /// Longest that a caller waits. The resolution goes on without it.
     pub request_timeout_ms: u64,
+    /// Longest that a peer may take over the head of a request, and over its body. Without it, peers that send a request and never
+    /// finish it use up the seats of all others.
+    pub read_timeout_ms: u64,
     /// Requests under way before new ones are turned away with 503.
     pub max_in_flight: usize,
     /// Bearer tokens by name. None: only callers on this machine.
@@ -214,7 +217,12 @@ impl Default for Revocation {
 
 impl Default for Http {
     fn default() -> Self {
-        Self { max_body_bytes: 262_144, request_timeout_ms: 2000, max_in_flight: 4096, tokens: BTreeMap::new() }
+        Self { max_body_bytes: 262_144,
+            request_timeout_ms: 2000,
+            read_timeout_ms: 10_000,
+            max_in_flight: 4096,
+            tokens: BTreeMap::new(),
+        }
     }
 }
 
@@ -300,6 +308,7 @@ impl Config {
         range("cache.min_ttl_s", self.cache.min_ttl_s, 0..=self.cache.max_ttl_s)?;
         range("cache.capacity", self.cache.capacity, 1..=100_000_000)?;
         range("http.request_timeout_ms", self.http.request_timeout_ms, 10..=60_000)?;
+        range("http.read_timeout_ms", self.http.read_timeout_ms, 100..=60_000)?;
         range("http.max_body_bytes", u64::try_from(self.http.max_body_bytes).unwrap_or(u64::MAX), 1024..=16_777_216)?;
         range("http.max_in_flight", u64::try_from(self.http.max_in_flight).unwrap_or(u64::MAX), 1..=1_000_000)?;
         if self.evidence.segment_entries != 65_536 {
@@ -312,9 +321,10 @@ impl Config {
             }
         }
         for (name, text) in [("issuer", &self.issuer), ("region", &self.region), ("replica", &self.replica)] {
-            let plain = !text.is_empty() && text.len() <= 255 && text.bytes().all(|b| b.is_ascii_graphic() && b != b'+');
+            let allowed = |b: u8| b.is_ascii_graphic() && !matches!(b, b'+' | b'"' | b'\\');
+            let plain = !text.is_empty() && text.len() <= 255 && text.bytes().all(allowed);
             if !plain {
-                return Err(format!("{name} must be 1 to 255 visible ASCII characters without `+`"));
+                return Err(format!("{name} must be 1 to 255 visible ASCII characters without `+`, quotes and `\\`"));
             }
         }
         for (name, token) in &self.http.tokens {
@@ -372,6 +382,8 @@ mod tests {
             ("[fetch]\ntimeout_ms = 1", "between 50"),
             ("[evidence]\nseal = 's3://b'", "not supported"),
             ("region = ''", "region"),
+            ("region = 'eu\"x'", "quotes"),
+            ("[http]\nread_timeout_ms = 0", "read_timeout_ms"),
             ("[http.tokens.a]\nsha256 = 'x'\nroles = ['verify']", "64 hex"),
         ] {
             let error = load(text, &[]).unwrap_err();

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 use crate::config::Config;
+use crate::evidence::MAX_BLOB;
 use crate::judge::anchors::{AnchorError, AnchorFile, referenced_files};
 use crate::judge::{Rules, RulesSource};
 
@@ -31,7 +32,7 @@ pub fn load(config: &Config) -> Result<Rules, AnchorError> {
         }
         anchors.push(anchor);
     }
-    Rules::parse(RulesSource {
+    let rules = Rules::parse(RulesSource {
         issuer: config.issuer.clone(),
         profile: config.profile,
         knobs: config.metadata,
@@ -40,7 +41,14 @@ pub fn load(config: &Config) -> Result<Rules, AnchorError> {
         allow_networks: config.fetch.allow_networks.clone(),
         anchors,
         files,
-    })
+    })?;
+    // Every decision names its rules by digest, so they must fit into the evidence. Found out here the old ones stay; found out by
+    // the log there would be no answers.
+    if rules.bytes().len() > MAX_BLOB {
+        let rule = format!("all anchors and their key files have {} bytes together; 1 MiB is the most", rules.bytes().len());
+        return Err(AnchorError { file: config.trust_anchors.display().to_string(), rule });
+    }
+    Ok(rules)
 }
 
 /// The rules in force. Readers take a snapshot; a reload swaps the whole.

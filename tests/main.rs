@@ -16,12 +16,16 @@ mod corpus;
 mod evidence;
 mod fetch;
 mod fuzz_corpus;
+mod http;
 mod jose_vectors;
 mod jwks;
+mod process;
 mod properties;
+mod service;
 mod statements;
 mod support;
 mod tidy;
+mod world;
 
 use std::fs;
 use std::path::Path;

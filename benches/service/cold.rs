@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use countersign::judge::jwk::Algorithm;
 use countersign::judge::{Dossier, KillSet, Rules, RulesSource, Step, judge};
-use countersign::publisher::issuer_keys::IssuerKey;
+use countersign::publisher::keys::issuer::IssuerKey;
 use countersign::publisher::statements::{StatementSpec, TYPE, claims, most_trusting_rules};
 use countersign::record::{ClientFacts, Evaluation, OutcomeRef, Record, exhibits};
 use countersign::values::client::Client;

@@ -190,7 +190,8 @@ impl EvidenceLog {
 
     pub(crate) fn open_on(options: LogOptions, storage: Arc<dyn Storage>) -> Result<(Self, Opened), OpenError> {
         let LogOptions { dir, origin, segment_bytes, reserve_bytes, queue_rows, queue_bytes } = options;
-        let bad = |c: char| c.is_whitespace() || c.is_control() || c == '+';
+        // Neither what a note has a use for, nor what JSON would have to escape: the name is written into answers as it is.
+        let bad = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '+' | '"' | '\\');
         if origin.is_empty() || origin.len() > 200 || origin.contains(bad) {
             return Err(OpenError::Origin);
         }

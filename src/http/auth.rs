@@ -49,7 +49,9 @@ pub(super) async fn require(State((app, roles)): State<(App, &'static [Role])>, 
 /// Who calls, if they may.
 pub(super) fn caller(app: &App, headers: &HeaderMap, peer: Option<Peer>, roles: &[Role]) -> Result<Caller, Box<Problem>> {
     let bearer = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let bearer = bearer.and_then(|value| value.strip_prefix("Bearer "));
+    // RFC 9110 section 11.1: the scheme's name is compared without regard to case.
+    let bearer = bearer.and_then(|value| value.split_once(' ')).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+    let bearer = bearer.map(|(_, token)| token.trim_start_matches(' '));
     admit(&app.config().http, bearer, peer, roles)
         .inspect_err(|_| metrics::counter!("countersign_callers_refused_total").increment(1))
 }

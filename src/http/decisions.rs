@@ -6,9 +6,9 @@ use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use http_body_util::{BodyExt as _, Limited};
 
 use super::auth::{self, Peer};
+use super::body;
 use super::problem::Problem;
 use super::{App, trace};
 use crate::judge::Decision;
@@ -25,6 +25,7 @@ pub(super) const PATH: &str = "/v1/decisions";
         (status = 400, description = "malformed request", body = Problem, content_type = "application/problem+json"),
         (status = 401, description = "no known token", body = Problem, content_type = "application/problem+json"),
         (status = 403, description = "the token lacks the role `verify`", body = Problem, content_type = "application/problem+json"),
+        (status = 408, description = "the body did not come within `http.read_timeout_ms`", body = Problem, content_type = "application/problem+json"),
         (status = 413, description = "body too large", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "`evidence.unavailable`: no answer without evidence, or `server.overloaded`", body = Problem, content_type = "application/problem+json"),
     )
@@ -44,9 +45,11 @@ where
         return problem.into_response();
     }
     let (head, body) = request.into_parts();
-    let limit = app.config().http.max_body_bytes;
-    let Ok(body) = Limited::new(body, limit).collect().await else { return Problem::too_large(limit).into_response() };
-    let request = match Request::from_json(&body.to_bytes()) {
+    let body = match body::whole(app, body).await {
+        Ok(body) => body,
+        Err(problem) => return problem.into_response(),
+    };
+    let request = match Request::from_json(&body) {
         Ok(request) => request,
         Err(error) => return Problem::invalid(error).into_response(),
     };

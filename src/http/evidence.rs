@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::App;
 use super::decisions::{json, json_of};
 use super::problem::Problem;
-use crate::archive::{ArchiveError, DataDir};
+use crate::archive::{ArchiveError, DataDir, Located};
 use crate::listing::{self, Filter, PAGE_MAX};
 use crate::replay::Replay;
 use crate::values::Timestamp;
@@ -96,14 +96,19 @@ pub(super) async fn show(State(app): State<App>, Path(id): Path<String>) -> Resp
         let core = decision.to_json();
         let inside = core.strip_prefix(b"{").unwrap_or_default();
         let mut body = format!(
-            r#"{{"id":"{id}","evidence":{{"log":"{}","index":{},"leaf":"{}","proof":null}},"#,
-            located.log, located.index, located.leaf
+            r#"{{"id":"{}","evidence":{{"log":"{}","index":{},"leaf":"{}","proof":null}},"#,
+            canonical(&located), located.log, located.index, located.leaf
         )
         .into_bytes();
         body.extend_from_slice(inside);
         Ok(json(body))
     })
     .await
+}
+
+/// The id as it was answered; callers may write it in any form of a UUID.
+fn canonical(located: &Located) -> String {
+    located.id().map(|id| id.to_string()).unwrap_or_default()
 }
 
 /// What a replay says.
@@ -145,7 +150,7 @@ pub(super) async fn replay(State(app): State<App>, Path(id): Path<String>) -> Re
             Some(Replay::NotReplayable(missing)) => ("not_replayable", None, Some(missing)),
             None => ("not_replayable", None, Some("the record is not a decision".to_owned())),
         };
-        Ok(json_of(&ReplayAnswer { id, replay, recorded, now, detail }))
+        Ok(json_of(&ReplayAnswer { id: canonical(&located), replay, recorded, now, detail }))
     })
     .await
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::extract::{Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::service::Service;
 
 mod auth;
+mod body;
 mod decisions;
 mod evidence;
 mod health;
@@ -75,7 +76,6 @@ impl App {
 
     /// The routes. The server adds each connection's peer as an extension, `auth::Peer`.
     pub fn router(&self) -> Router {
-        let limit = DefaultBodyLimit::max(self.config().http.max_body_bytes);
         // Asks for the role and limits the body itself: the server calls it past this router (`server::face`).
         let verify = Router::new().route(decisions::PATH, post(decisions::decide));
         let respond = Router::new()
@@ -103,7 +103,6 @@ impl App {
             .merge(open)
             .fallback(|| async { Problem::not_found("no such endpoint; `/openapi.json` lists them") })
             .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
-            .layer(limit)
             .layer(middleware::from_fn_with_state(self.clone(), shed))
             .with_state(self.clone())
     }

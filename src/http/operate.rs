@@ -2,20 +2,20 @@
 
 use std::sync::Arc;
 
-use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
 use axum::extract::{Extension, Path, State};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
 use super::App;
 use super::auth::Caller;
+use super::body::Whole;
 use super::decisions::json_of;
 use super::problem::Problem;
 use crate::judge::Resolved;
 use crate::judge::revocation::TargetKind;
 use crate::revocation::kill_log::KillLogError;
 use crate::service::{KillAction, NewKill, RevokeError};
+use crate::values::json::Json;
 use crate::values::{Request, Timestamp};
 
 /// The body of `POST /v1/revocations`: exactly one target.
@@ -69,15 +69,10 @@ struct Given {
     (status = 201, description = "in force", body = Given),
     (status = 400, description = "malformed", body = Problem),
 ))]
-pub(super) async fn revoke(
-    State(app): State<App>,
-    Extension(caller): Extension<Caller>,
-    body: Result<Bytes, BytesRejection>,
-) -> Response {
-    let Ok(body) = body else { return Problem::too_large(app.config().http.max_body_bytes).into_response() };
-    let request: RevocationRequest = match serde_json::from_slice(&body) {
+pub(super) async fn revoke(State(app): State<App>, Extension(caller): Extension<Caller>, Whole(body): Whole) -> Response {
+    let request: RevocationRequest = match read(&body) {
         Ok(request) => request,
-        Err(error) => return Problem::bad_request("body", error.to_string()).into_response(),
+        Err(problem) => return problem.into_response(),
     };
     let Some((kind, value)) = request.target() else {
         let rule = "exactly one of `client`, `key`, `issuer`, `anchor`, `host`, `statement` is required";
@@ -109,17 +104,16 @@ pub(super) async fn lift(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
     Path(sequence): Path<String>,
-    body: Result<Bytes, BytesRejection>,
+    Whole(body): Whole,
 ) -> Response {
     let Ok(sequence) = sequence.parse() else {
         return Problem::bad_request("sequence", "not the number of an order").into_response();
     };
-    let Ok(body) = body else { return Problem::too_large(app.config().http.max_body_bytes).into_response() };
     let request: LiftRequest = match body.is_empty() {
         true => LiftRequest::default(),
-        false => match serde_json::from_slice(&body) {
+        false => match read(&body) {
             Ok(request) => request,
-            Err(error) => return Problem::bad_request("body", error.to_string()).into_response(),
+            Err(problem) => return problem.into_response(),
         },
     };
     let reason = if request.reason.trim().is_empty() { "lifted".to_owned() } else { request.reason };
@@ -132,6 +126,13 @@ pub(super) async fn lift(
     give(&app, order).await
 }
 
+/// Strict JSON, and an object: serde's derived structs read arrays too, member by member.
+fn read<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, Box<Problem>> {
+    let invalid = |rule: String| Box::new(Problem::bad_request("body", rule));
+    Json::parse_object(body).map_err(|error| invalid(error.to_string()))?;
+    serde_json::from_slice(body).map_err(|error| invalid(error.to_string()))
+}
+
 async fn give(app: &App, order: NewKill) -> Response {
     match app.service().revoke(order).await {
         Ok(sequence) => {
@@ -141,6 +142,7 @@ async fn give(app: &App, order: NewKill) -> Response {
         }
         Err(error @ RevokeError::NoSuchOrder(_)) => Problem::not_found(error.to_string()).into_response(),
         Err(RevokeError::Log(KillLogError::Refused(wrong))) => Problem::bad_request("body", wrong.to_string()).into_response(),
+        Err(error @ RevokeError::Target(..)) => Problem::bad_request("body", error.to_string()).into_response(),
         Err(RevokeError::Evidence { error, .. }) => Problem::unavailable(&crate::service::Unavailable(error)).into_response(),
         Err(error) => Problem::internal(error.to_string()).into_response(),
     }

@@ -49,6 +49,11 @@ impl Problem {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "request.too_large", "The request is too large", detail)
     }
 
+    pub(super) fn slow(limit_ms: u64) -> Self {
+        let detail = format!("the body did not come within {limit_ms} ms (`http.read_timeout_ms`)");
+        Self::new(StatusCode::REQUEST_TIMEOUT, "request.slow", "The request came too slowly", detail)
+    }
+
     pub(super) fn unauthorized() -> Self {
         let detail = "send `Authorization: Bearer <token>` with a token whose SHA-256 is in `[http] tokens`";
         Self::new(StatusCode::UNAUTHORIZED, "caller.unauthorized", "Who is calling is not known", detail)

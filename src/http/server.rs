@@ -23,8 +23,6 @@ use super::auth::Peer;
 use super::problem::Problem;
 use super::{App, decisions};
 
-/// How long a peer may take over the head of a request: slow ones hold a connection each, and nothing else.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long requests under way may take when stopping. Longer than any caller's patience.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -86,7 +84,9 @@ impl Server {
         let router = self.app.router();
         let graceful = GracefulShutdown::new();
         let mut http = auto::Builder::new(TokioExecutor::new());
-        http.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).keep_alive(true);
+        // Slow peers hold a connection each, and nothing else.
+        let patience = Duration::from_millis(self.app.config().http.read_timeout_ms);
+        http.http1().timer(TokioTimer::new()).header_read_timeout(patience).keep_alive(true);
         http.http2().timer(TokioTimer::new()).max_concurrent_streams(1024);
         let mut stop = std::pin::pin!(stop);
         loop {
@@ -103,11 +103,13 @@ impl Server {
             }
         }
         self.app.stop();
-        if tokio::time::timeout(GRACE, graceful.shutdown()).await.is_err() {
-            tracing::warn!(grace_s = GRACE.as_secs(), "connections were still open when time ran out");
-        }
+        // Whoever connects from here on learns it at once, instead of waiting for a server that will not answer.
         if let Listener::Unix(_, path) = &self.listener {
             let _ = std::fs::remove_file(path);
+        }
+        drop(self.listener);
+        if tokio::time::timeout(GRACE, graceful.shutdown()).await.is_err() {
+            tracing::warn!(grace_s = GRACE.as_secs(), "connections were still open when time ran out");
         }
     }
 }

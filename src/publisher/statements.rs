@@ -157,7 +157,7 @@ pub fn most_trusting_rules(
 mod tests {
     use super::*;
     use crate::judge::jwk::Algorithm;
-    use crate::publisher::issuer_keys::IssuerKey;
+    use crate::publisher::keys::issuer::IssuerKey;
     use crate::values::Code;
 
     fn spec() -> StatementSpec {

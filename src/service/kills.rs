@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
+use data_encoding::BASE64URL_NOPAD;
 
 use super::kill_set;
 use crate::evidence::AppendError;
@@ -10,7 +11,7 @@ use crate::judge::KillSet;
 use crate::judge::revocation::TargetKind;
 use crate::record::{Record, Revocation};
 use crate::revocation::kill_log::{Action, KillLog, KillLogError, NewOrder, Order, Target};
-use crate::values::Timestamp;
+use crate::values::{Digest, Timestamp};
 
 /// The kill log and the set that it makes.
 #[derive(Debug)]
@@ -50,6 +51,9 @@ pub enum RevokeError {
     /// There is no such order to lift, or it is not a kill.
     #[error("there is no kill order {0} to lift; `countersign revoke list` shows the orders")]
     NoSuchOrder(u64),
+    /// The target could match nothing: an order that looks like one and is none.
+    #[error("{kind}: {rule}", kind = .0.name(), rule = .1)]
+    Target(TargetKind, &'static str),
     /// It is in force, but the evidence of it could not be written.
     #[error("kill order {sequence} is in force, but its evidence could not be made durable: {error}")]
     Evidence {
@@ -113,8 +117,7 @@ fn append(log: &mut KillLog, order: NewKill, at: Timestamp) -> Result<Order, Rev
     let NewKill { action, reason, ticket, by } = order;
     let (target, lifts) = match action {
         KillAction::Kill(kind, value) => {
-            // Hosts are compared without regard to case, and so kept in one case.
-            let value = if kind == TargetKind::Host { value.to_ascii_lowercase() } else { value };
+            let value = written_as_compared(kind, value)?;
             (Target { kind, value }, None)
         }
         KillAction::Lift(sequence) => {
@@ -125,6 +128,27 @@ fn append(log: &mut KillLog, order: NewKill, at: Timestamp) -> Result<Order, Rev
     Ok(log.append(NewOrder { at, target, reason, ticket, by, lifts })?.clone())
 }
 
+/// A target as clients are compared with it. What no client can ever match is refused: whoever gave the order would believe that it
+/// is in force.
+fn written_as_compared(kind: TargetKind, value: String) -> Result<String, RevokeError> {
+    let refuse = |rule| Err(RevokeError::Target(kind, rule));
+    match kind {
+        TargetKind::Host => {
+            let host = value.strip_suffix('.').unwrap_or(&value).to_ascii_lowercase();
+            let address = host.starts_with('[') && host.ends_with(']');
+            let odd = |c: char| matches!(c, '/' | '@' | '*' | '?' | '#') || c.is_whitespace() || (c == ':' && !address);
+            if host.contains(odd) { refuse("a host name alone is wanted, without scheme, port, path or `*`") } else { Ok(host) }
+        }
+        TargetKind::Key if BASE64URL_NOPAD.decode(value.as_bytes()).map_or(0, |digest| digest.len()) != 32 => {
+            refuse("not an RFC 7638 thumbprint: 43 characters of base64url")
+        }
+        TargetKind::Statement if value.parse::<Digest>().is_err() => {
+            refuse("not the digest of a statement: `sha256:` and 64 hex digits")
+        }
+        _ => Ok(value),
+    }
+}
+
 const fn action_name(action: Action) -> &'static str {
     match action {
         Action::Kill => "kill",
@@ -132,7 +156,7 @@ const fn action_name(action: Action) -> &'static str {
     }
 }
 
-fn evidence_of(order: &Order, line: crate::values::Digest) -> Record {
+fn evidence_of(order: &Order, line: Digest) -> Record {
     Record::Revocation(Revocation {
         at: order.at,
         sequence: order.seq,

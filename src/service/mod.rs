@@ -15,7 +15,7 @@ use crate::judge::dossier::{Absence, Exhibit, Outcome};
 use crate::judge::{Decision, Dossier, KillSet, Resolved, Rules, Step, Want, judge, judge_again};
 use crate::record::{ClientFacts, Evaluation, OutcomeRef, Record, RulesChange, Use};
 use crate::rules::LiveRules;
-use crate::values::{ClientIdUrl, ClientRef, Digest, Request, Timestamp};
+use crate::values::{ClientIdUrl, ClientRef, Code, Digest, Request, Timestamp};
 
 mod answer;
 mod flight;
@@ -52,6 +52,7 @@ pub struct Service(Arc<Inner>);
 struct Inner {
     clock: Arc<dyn Clock>,
     rules: LiveRules,
+    reloading: tokio::sync::Mutex<()>,
     kills: Kills,
     fetcher: Fetcher,
     ledger: Ledger,
@@ -74,7 +75,10 @@ impl Service {
     /// When the evidence cannot be made durable.
     pub async fn decide(&self, request: &Request, trace: Option<String>) -> Result<Answer, Unavailable> {
         if let Some((key, entry, decision)) = self.0.hit(request) {
-            self.refresh_ahead(key, request, &entry, decision.at());
+            // Whoever may not ask causes no fetch, and neither does a killed client.
+            if !matches!(decision.code(), Code::SourceNotAllowed | Code::RevocationKilled) {
+                self.refresh_ahead(key, request, &entry, decision.at());
+            }
             return self.0.answer_use(request, &entry, decision, CacheState::Hit, trace).await;
         }
         // Boxed: a large future is moved on each request, whether it is run or not.
@@ -90,11 +94,17 @@ impl Service {
         };
         let fresh = request.options.fresh.then(|| inner.clock.now());
         let mut dossier = Arc::new(Dossier::new());
+        let first = fresh.map(|_| inner.flights.next());
         for _ in 0..FLIGHTS_MAX {
             let flight = self.board(key, request, fresh);
+            let too_old = first.is_some_and(|first| flight.number() < first);
             let Ok(landed) = tokio::time::timeout_at(deadline, flight.landed()).await else { break };
             if let Some(error) = landed.failed {
                 return Err(Unavailable(error));
+            }
+            // What it brings may have been fetched before this request for fresh documents was made.
+            if too_old {
+                continue;
             }
             if let Some(entry) = &landed.entry
                 && let Some(decision) = inner.reassess(request, entry)
@@ -124,6 +134,8 @@ impl Service {
     /// the reason is recorded and returned.
     pub async fn reload(&self) -> Result<Result<Option<Digest>, String>, Unavailable> {
         let inner = &self.0;
+        // One at a time, or the one that read the older files could come last; and the records are in the order of the changes.
+        let _one = inner.reloading.lock().await;
         let at = inner.clock.now();
         let (outcome, refused) = match inner.rules.reload() {
             Ok(None) => return Ok(Ok(None)),
@@ -187,9 +199,14 @@ impl Service {
     /// # Errors
     /// When the order is malformed or cannot be made durable. A failure after the first step leaves the order in force.
     pub async fn revoke(&self, order: NewKill) -> Result<u64, RevokeError> {
-        let (sequence, record) = self.0.kills.give(order, self.0.clock.now()).await?;
-        self.0.ledger.append(&record, &[]).await.map_err(|error| RevokeError::Evidence { sequence, error })?;
-        Ok(sequence)
+        let inner = Arc::clone(&self.0);
+        // In a task of its own: an order whose giver hangs up is carried out whole, or it would be durable and not in force.
+        let given = tokio::spawn(async move {
+            let (sequence, record) = inner.kills.give(order, inner.clock.now()).await?;
+            let recorded = inner.ledger.append(&record, &[]).await;
+            recorded.map(|_| sequence).map_err(|error| RevokeError::Evidence { sequence, error })
+        });
+        given.await.map_err(|_| RevokeError::Thread)?
     }
 
     /// Stops: everything appended becomes durable.
@@ -277,11 +294,16 @@ impl Inner {
     async fn land(&self, key: Digest, request: &Request, dossier: Dossier, decision: &Decision, rules: &Rules) -> Landed {
         let Some(client) = decision.client() else {
             // A client that is refused for good now must not live on from before. One that could not be asked about may, until
-            // its end.
-            if !matches!(decision.verdict(), crate::judge::Verdict::Unresolved(_)) {
+            // its end; and so may one about which only this caller may not ask.
+            let of_the_caller = decision.code() == Code::SourceNotAllowed;
+            if !of_the_caller && !matches!(decision.verdict(), crate::judge::Verdict::Unresolved(_)) {
                 self.cache.invalidate(&key);
-                // CIMD section 5.2: invalid documents must not be cached either.
-                dossier.iter().for_each(|(locator, _)| self.fetcher.invalidate(locator));
+                // CIMD section 5.2: invalid documents must not be cached either. Failures are not documents: how soon they are asked
+                // about again is for the fetcher to say.
+                let received =
+                    |exhibit: &Exhibit| matches!(&exhibit.outcome, Outcome::Response(response) if response.status == 200);
+                let invalid = dossier.iter().filter(|(_, exhibit)| received(exhibit));
+                invalid.for_each(|(locator, _)| self.fetcher.invalidate(locator));
             }
             return Landed { entry: None, dossier: Arc::new(dossier), failed: None };
         };
@@ -347,7 +369,7 @@ impl Inner {
             at: decision.at(),
             answered,
             request: shape.digest,
-            ip: if answered { shape.ip } else { None },
+            ip: shape.ip,
             exhibits: crate::record::exhibits(dossier),
             rules: rules.digest(),
             kill_sequence: decision.kill_sequence(),

@@ -64,7 +64,8 @@ impl Service {
         let cache = moka::sync::Cache::builder().max_capacity(config.cache.capacity).build();
         let patience = Duration::from_millis(config.http.request_timeout_ms);
         let flights = Flights::default();
-        Ok(Self(Arc::new(Inner { clock, rules, kills, fetcher, ledger, cache, flights, patience })))
+        let reloading = tokio::sync::Mutex::default();
+        Ok(Self(Arc::new(Inner { clock, rules, reloading, kills, fetcher, ledger, cache, flights, patience })))
     }
 }
 

@@ -12,7 +12,7 @@ use crate::cli::failure::Failure;
 use countersign::config::Config;
 use countersign::judge::Rules;
 use countersign::judge::jose::UnverifiedJws;
-use countersign::publisher::issuer_keys::IssuerKey;
+use countersign::publisher::keys::issuer::IssuerKey;
 use countersign::publisher::statements::{self, StatementSpec};
 use countersign::rules;
 use countersign::values::json::{Json, Object};

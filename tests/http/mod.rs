@@ -1,0 +1,16 @@
+//! The HTTP face, over real connections.
+
+mod callers;
+mod evidence;
+mod limits;
+mod operations;
+mod questions;
+
+use crate::world::{Face, World};
+
+/// A world and its face.
+async fn served() -> (World, Face) {
+    let world = World::start().await;
+    let face = Face::of(&world.service, &world.config).await;
+    (world, face)
+}

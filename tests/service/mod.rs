@@ -1,0 +1,7 @@
+//! The service over a real HTTPS origin: what it fetches, what it keeps, what it answers, and that all of it replays.
+
+mod caching;
+mod crowds;
+mod kills;
+mod misbehaviour;
+mod reloading;
