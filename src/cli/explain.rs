@@ -34,7 +34,7 @@ impl Explain {
         let mut show = Show::new(context.paint, context.global.quiet);
         let answer = match Remote::of(context)? {
             Some(server) => {
-                let path = format!("/v1/decisions/{}", encoded(&self.id));
+                let path = format!("/v1/decisions/{}?explain=true", encoded(&self.id));
                 context.block_on(server.send("GET", &path, None))??
             }
             None => {

@@ -53,12 +53,13 @@ where
         Ok(request) => request,
         Err(error) => return Problem::invalid(error).into_response(),
     };
-    match app.service().decide(&request, trace::trace_id(&head.headers)).await {
+    let trace = trace::trace_id(&head.headers);
+    match app.service().decide(&request, trace.clone()).await {
         Err(error) => Problem::unavailable(&error).into_response(),
         Ok(answer) => {
             let decision = answer.decision();
             count(decision);
-            tracing::debug!(id = %answer.id(), decision = decision.word(), code = decision.code().name(), "decided");
+            tracing::debug!(id = %answer.id(), trace, decision = decision.word(), code = decision.code().name(), "decided");
             json(answer.to_body())
         }
     }

@@ -81,19 +81,36 @@ pub(super) async fn list(State(app): State<App>, query: Result<Query<ListQuery>,
     read(&app, move |data, origin| Ok(json_of(&listing::list(data, origin, &filter, limit)?))).await
 }
 
+/// How to show a decision.
+#[derive(Clone, Debug, Default, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ShowQuery {
+    /// List every finding, not only those that were answered.
+    #[serde(default)]
+    explain: bool,
+}
+
 /// One decision, as it was answered: made again from its record, and checked against the digest that was recorded.
-#[utoipa::path(get, path = "/v1/decisions/{id}", responses(
+#[utoipa::path(get, path = "/v1/decisions/{id}", params(ShowQuery), responses(
     (status = 200, description = "the decision", body = super::openapi::Decision),
     (status = 404, description = "no such decision", body = Problem),
     (status = 409, description = "it cannot be made again", body = Problem),
 ))]
-pub(super) async fn show(State(app): State<App>, Path(id): Path<String>) -> Response {
+pub(super) async fn show(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    query: Result<Query<ShowQuery>, QueryRejection>,
+) -> Response {
+    let explain = match query {
+        Ok(Query(query)) => query.explain,
+        Err(error) => return Problem::bad_request("query", error.body_text()).into_response(),
+    };
     read(&app, move |data, origin| {
         let located = data.find(&id, origin)?;
         let Some(Replay::Same(decision)) = data.replay(&located) else {
             return Ok(Problem::conflict("the decision cannot be made again; ask for its replay to see why").into_response());
         };
-        let core = decision.to_json();
+        let core = if explain { decision.explained().to_json() } else { decision.to_json() };
         let inside = core.strip_prefix(b"{").unwrap_or_default();
         let mut body = format!(
             r#"{{"id":"{}","evidence":{{"log":"{}","index":{},"leaf":"{}","proof":null}},"#,

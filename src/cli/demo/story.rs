@@ -187,7 +187,7 @@ impl<'a> Story<'a> {
         self.step("every answer above is on record", (count("allow"), count("deny")) == (5, 11), &summary);
         let killed = decisions.iter().rev().find(|row| row.get("code").and_then(Value::as_str) == Some("revocation.killed"));
         let id = killed.and_then(|row| row.get("id")).and_then(Value::as_str).unwrap_or_default().to_owned();
-        let explained = self.server.remote()?.send("GET", &format!("/v1/decisions/{id}"), None).await?;
+        let explained = self.server.remote()?.send("GET", &format!("/v1/decisions/{id}?explain=true"), None).await?;
         let fits = explained.get("code").and_then(Value::as_str) == Some("revocation.killed");
         self.step("a denial can be explained", fits, &id);
         if !self.context.global.json {
