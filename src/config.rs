@@ -217,7 +217,8 @@ impl Default for Revocation {
 
 impl Default for Http {
     fn default() -> Self {
-        Self { max_body_bytes: 262_144,
+        Self {
+            max_body_bytes: 262_144,
             request_timeout_ms: 2000,
             read_timeout_ms: 10_000,
             max_in_flight: 4096,

@@ -52,7 +52,15 @@ fn exhibits() -> Vec<ExhibitRef> {
     };
     let absent = Some(("blocked_address".to_owned(), "10.0.0.1 is in 10.0.0.0/8".to_owned()));
     let url = "https://client.example/c.json".to_owned();
-    let document = ExhibitRef { url, purpose: "metadata_document".into(), status: None, headers: vec![], body: None, absent, ..jwks.clone() };
+    let document = ExhibitRef {
+        url,
+        purpose: "metadata_document".into(),
+        status: None,
+        headers: vec![],
+        body: None,
+        absent,
+        ..jwks.clone()
+    };
     vec![document, jwks]
 }
 
@@ -85,10 +93,35 @@ fn evaluation(answered: bool) -> Evaluation {
 fn records() -> Vec<(&'static str, Record)> {
     let (at, rules) = (moment(), digest("rules"));
     let start = Start { at, build: "countersign/0.1.0".into(), rules, kill_sequence: 3, cut_bytes: Some(512), clean: false };
-    let used = Use { at, evaluation: 4711, request: digest("request"), ip: Some("203.0.113.9".into()), kill_sequence: 12, outcome: outcome(0, "ok"), trace: Some("0af7651916cd43dd8448eb211c80319c".into()) };
+    let used = Use {
+        at,
+        evaluation: 4711,
+        request: digest("request"),
+        ip: Some("203.0.113.9".into()),
+        kill_sequence: 12,
+        outcome: outcome(0, "ok"),
+        trace: Some("0af7651916cd43dd8448eb211c80319c".into()),
+    };
     let text = str::to_owned;
-    let order = Revocation { at, sequence: 12, action: text("kill"), target_kind: text("client"), target: text(CLIENT), reason: text("theft"), ticket: text("INC-7"), by: text("ann"), line: digest("line") };
-    let bare = Evaluation { ip: None, exhibits: vec![], client: ClientFacts::default(), trace: None, outcome: outcome(2, "fetch.timeout"), ..evaluation(true) };
+    let order = Revocation {
+        at,
+        sequence: 12,
+        action: text("kill"),
+        target_kind: text("client"),
+        target: text(CLIENT),
+        reason: text("theft"),
+        ticket: text("INC-7"),
+        by: text("ann"),
+        line: digest("line"),
+    };
+    let bare = Evaluation {
+        ip: None,
+        exhibits: vec![],
+        client: ClientFacts::default(),
+        trace: None,
+        outcome: outcome(2, "fetch.timeout"),
+        ..evaluation(true)
+    };
     vec![
         ("start", Record::Start(start.clone())),
         ("start-clean", Record::Start(Start { cut_bytes: None, clean: true, ..start })),

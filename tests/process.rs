@@ -180,7 +180,8 @@ fn load(address: SocketAddr, round: usize, acknowledged: &Arc<Mutex<Acknowledged
                 let Ok(answer) = ask(address, &id).await else { return };
                 acknowledged.lock().unwrap().answers.push(answer);
                 if task == 3 && number % 5 == 0 {
-                    let order = json!({ "client": format!("https://killed.example/{round}/{number}"), "reason": "r" }).to_string();
+                    let order =
+                        json!({ "client": format!("https://killed.example/{round}/{number}"), "reason": "r" }).to_string();
                     let Ok(given) = call(address, "POST", "/v1/revocations", &[], &order).await else { return };
                     acknowledged.lock().unwrap().orders.insert(given.json()["sequence"].as_u64().unwrap());
                 }
@@ -228,7 +229,7 @@ async fn killed_again_and_again_under_load() {
         check_nothing_is_missing(&place, &acknowledged.lock().unwrap(), before);
     }
     let server = place.serve().await;
-    let acknowledged = acknowledged.lock().unwrap();
+    let acknowledged = std::mem::take(&mut *acknowledged.lock().unwrap());
     let orders = get(server.address, "/v1/revocations").await.json()["orders"].as_array().unwrap().len();
     assert!(orders >= acknowledged.orders.len() && acknowledged.orders.len() >= ROUNDS);
     let last = acknowledged.answers.last().unwrap();
@@ -247,7 +248,9 @@ async fn sigterm_ends_what_is_under_way_and_then_the_process() {
     let place = Place::new().await;
     let (gate, body) = (Arc::new(Semaphore::new(0)), document("Example"));
     let head = format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", body.len());
-    place.origin.script("/oauth/client.json", vec![Step::Gate(Arc::clone(&gate)), Step::Send([head, body].concat().into_bytes())]);
+    place
+        .origin
+        .script("/oauth/client.json", vec![Step::Gate(Arc::clone(&gate)), Step::Send([head, body].concat().into_bytes())]);
     let server = place.serve().await;
     let address = server.address;
     let asked = tokio::spawn(async move { ask(address, CLIENT).await.unwrap() });

@@ -44,7 +44,9 @@ pub(crate) fn document_of(id: &str, name: &str) -> String {
 
 /// A request about [`CLIENT`].
 pub(crate) fn request() -> Request {
-    request_of(&json!({ "client": { "id": CLIENT }, "request": { "redirect_uri": "https://client.example/cb", "scopes": ["files.read"] } }))
+    request_of(
+        &json!({ "client": { "id": CLIENT }, "request": { "redirect_uri": "https://client.example/cb", "scopes": ["files.read"] } }),
+    )
 }
 
 #[track_caller]

@@ -38,7 +38,9 @@ pub enum OpenError {
     #[error("refusing to open a damaged log: {0}; nothing was changed")]
     Damaged(#[from] Damage),
     /// The origin cannot be written into receipts and checkpoints.
-    #[error("the log's origin must be 1 to 200 bytes without spaces, control characters, quotes, `\\` or `+` (c2sp.org/tlog-checkpoint)")]
+    #[error(
+        "the log's origin must be 1 to 200 bytes without spaces, control characters, quotes, `\\` or `+` (c2sp.org/tlog-checkpoint)"
+    )]
     Origin,
     /// The operating system said no.
     #[error("{}: cannot {what}: {source}", path.display())]

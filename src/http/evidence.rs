@@ -97,7 +97,10 @@ pub(super) async fn show(State(app): State<App>, Path(id): Path<String>) -> Resp
         let inside = core.strip_prefix(b"{").unwrap_or_default();
         let mut body = format!(
             r#"{{"id":"{}","evidence":{{"log":"{}","index":{},"leaf":"{}","proof":null}},"#,
-            canonical(&located), located.log, located.index, located.leaf
+            canonical(&located),
+            located.log,
+            located.index,
+            located.leaf
         )
         .into_bytes();
         body.extend_from_slice(inside);

@@ -69,11 +69,7 @@ struct Given {
     (status = 201, description = "in force", body = Given),
     (status = 400, description = "malformed", body = Problem),
 ))]
-pub(super) async fn revoke(
-    State(app): State<App>,
-    Extension(caller): Extension<Caller>,
-    Whole(body): Whole,
-) -> Response {
+pub(super) async fn revoke(State(app): State<App>, Extension(caller): Extension<Caller>, Whole(body): Whole) -> Response {
     let request: RevocationRequest = match read(&body) {
         Ok(request) => request,
         Err(problem) => return problem.into_response(),

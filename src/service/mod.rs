@@ -286,7 +286,8 @@ impl Inner {
                 self.cache.invalidate(&key);
                 // CIMD section 5.2: invalid documents must not be cached either. Failures are not documents: how soon they are asked
                 // about again is for the fetcher to say.
-                let received = |exhibit: &Exhibit| matches!(&exhibit.outcome, Outcome::Response(response) if response.status == 200);
+                let received =
+                    |exhibit: &Exhibit| matches!(&exhibit.outcome, Outcome::Response(response) if response.status == 200);
                 let invalid = dossier.iter().filter(|(_, exhibit)| received(exhibit));
                 invalid.for_each(|(locator, _)| self.fetcher.invalidate(locator));
             }

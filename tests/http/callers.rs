@@ -55,7 +55,10 @@ async fn tokens_open_what_their_roles_cover_and_nothing_else() {
             let headers: Vec<_> = caller.map(|value| ("authorization", value)).into_iter().collect();
             let reply = call(face.address, method, path, &headers, body).await;
             // Whoever is turned away before the body is read may see the connection go.
-            let Ok(reply) = reply else { assert!(body.len() > 1000, "{method} {path}"); continue };
+            let Ok(reply) = reply else {
+                assert!(body.len() > 1000, "{method} {path}");
+                continue;
+            };
             assert_eq!(reply.status, expect, "{method} {path} as {caller:?}: {}", reply.text());
             match expect {
                 401 => {

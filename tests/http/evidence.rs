@@ -31,12 +31,16 @@ async fn decisions_are_listed_newest_first_by_what_they_say() {
         answers.push(face.post("/v1/decisions", &body.to_string()).await.json());
     }
     let page = face.get("/v1/decisions").await.json();
-    assert_eq!((codes(&page), &page["complete"], &page["cursor"]), (vec!["ok", "ok", "anchor.none", "grant.scope", "ok"], &json!(true), &Value::Null));
+    assert_eq!(
+        (codes(&page), &page["complete"], &page["cursor"]),
+        (vec!["ok", "ok", "anchor.none", "grant.scope", "ok"], &json!(true), &Value::Null)
+    );
     for (row, answer) in page["decisions"].as_array().unwrap().iter().zip(answers.iter().rev()) {
         assert_eq!((&row["id"], &row["at"], &row["leaf"]), (&answer["id"], &answer["at"], &answer["evidence"]["leaf"]));
         assert_eq!((&row["client"], &row["decision"]), (&answer["client"]["id"], &answer["decision"]));
     }
-    let key = answers[3]["revocation"]["handle"].as_array().unwrap().iter().find_map(|h| h.as_str().unwrap().strip_prefix("key:"));
+    let key =
+        answers[3]["revocation"]["handle"].as_array().unwrap().iter().find_map(|h| h.as_str().unwrap().strip_prefix("key:"));
     for (query, expect) in [
         (format!("client={CLIENT}"), 4),
         ("client=https://nobody.example/x".to_owned(), 1),

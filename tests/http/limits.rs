@@ -21,7 +21,9 @@ fn question() -> String {
 fn gate(world: &World) -> Arc<Semaphore> {
     let (gate, body) = (Arc::new(Semaphore::new(0)), document("Example"));
     let head = format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", body.len());
-    world.origin.script("/oauth/client.json", vec![Step::Gate(Arc::clone(&gate)), Step::Send([head, body].concat().into_bytes())]);
+    world
+        .origin
+        .script("/oauth/client.json", vec![Step::Gate(Arc::clone(&gate)), Step::Send([head, body].concat().into_bytes())]);
     gate
 }
 

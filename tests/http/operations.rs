@@ -27,12 +27,16 @@ async fn orders_are_given_listed_and_lifted() {
     answers.push(face.post("/v1/decisions", &question()).await.json());
     assert_eq!((gist(&answers[2]), world.fetches()), (("allow", "ok", "hit"), 1));
     let orders = face.get("/v1/revocations").await.json();
-    let orders: Vec<Value> = orders["orders"].as_array().unwrap().iter().map(|order| {
-        let mut order = order.clone();
-        order["prev"] = "[digest]".into();
-        order
-    })
-    .collect();
+    let orders: Vec<Value> = orders["orders"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|order| {
+            let mut order = order.clone();
+            order["prev"] = "[digest]".into();
+            order
+        })
+        .collect();
     insta::assert_json_snapshot!("orders", orders);
     check_problem(&face.delete("/v1/revocations/1", "").await, 400, "request.invalid");
     check_problem(&face.delete("/v1/revocations/9", "").await, 404, "request.not_found");

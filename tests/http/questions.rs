@@ -41,12 +41,15 @@ async fn answers() {
     }
     insta::assert_json_snapshot!("denied", redacted(&denied.json()));
     insta::assert_json_snapshot!("unresolved", redacted(&unresolved.json()));
-    let traces: Vec<_> = world.records().into_iter().filter_map(|located| match located.record {
-        Record::Use(used) => Some(used.trace),
-        Record::Evaluation(evaluation) if evaluation.answered => Some(evaluation.trace),
-        _ => None,
-    })
-    .collect();
+    let traces: Vec<_> = world
+        .records()
+        .into_iter()
+        .filter_map(|located| match located.record {
+            Record::Use(used) => Some(used.trace),
+            Record::Evaluation(evaluation) if evaluation.answered => Some(evaluation.trace),
+            _ => None,
+        })
+        .collect();
     assert_eq!(traces, [Some("0af7651916cd43dd8448eb211c80319c".to_owned()), None, None]);
     world.check_evidence(&[allowed.json(), denied.json(), unresolved.json()]).await;
 }
@@ -185,11 +188,16 @@ fn check_schema(schemas: &Value, name: &str, value: &Value) {
         let alternatives = property["oneOf"].as_array().into_iter().flatten().filter_map(reference).next();
         match (reference(property).or(alternatives), reference(&property["items"]), value) {
             (Some(inner), _, Value::Object(_)) => check_schema(schemas, &inner, value),
-            (_, Some(inner), Value::Array(elements)) => elements.iter().for_each(|element| check_schema(schemas, &inner, element)),
+            (_, Some(inner), Value::Array(elements)) => {
+                elements.iter().for_each(|element| check_schema(schemas, &inner, element))
+            }
             _ => {}
         }
     }
     for required in schema["required"].as_array().into_iter().flatten() {
-        assert!(!value[required.as_str().unwrap()].is_null() || value.get(required.as_str().unwrap()).is_some(), "{name} lacks {required}");
+        assert!(
+            !value[required.as_str().unwrap()].is_null() || value.get(required.as_str().unwrap()).is_some(),
+            "{name} lacks {required}"
+        );
     }
 }

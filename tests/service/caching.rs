@@ -41,7 +41,11 @@ async fn whoever_is_asked_about_is_who_is_answered_about() {
         (json!({ "id": CLIENT }), "ok", "metadata_document"),
         (json!({ "id": CLIENT, "software_statement": expired }), "statement.malformed", ""),
         (json!({ "id": CLIENT, "software_statement": good }), "ok", "metadata_document+software_statement"),
-        (json!({ "id": CLIENT, "software_statement": fixture.statement("basic-EdDSA") }), "ok", "metadata_document+software_statement"),
+        (
+            json!({ "id": CLIENT, "software_statement": fixture.statement("basic-EdDSA") }),
+            "ok",
+            "metadata_document+software_statement",
+        ),
         (json!({ "software_statement": good }), "ok", "software_statement"),
         (json!({ "id": good }), "ok", "software_statement"),
         (json!({ "id": "https://other.example/b.json", "software_statement": good }), "statement.client_mismatch", ""),
@@ -70,8 +74,13 @@ async fn a_client_in_use_is_resolved_again_before_its_end_and_nobody_waits_for_i
     assert_eq!(world.fetches(), 1, "too early");
     let gate = Arc::new(Semaphore::new(0));
     let body = document("Renamed");
-    let head = format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncache-control: max-age=120\r\ncontent-length: {}\r\n\r\n", body.len());
-    world.origin.script("/oauth/client.json", vec![Step::Gate(Arc::clone(&gate)), Step::Send([head, body].concat().into_bytes())]);
+    let head = format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncache-control: max-age=120\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    world
+        .origin
+        .script("/oauth/client.json", vec![Step::Gate(Arc::clone(&gate)), Step::Send([head, body].concat().into_bytes())]);
     world.advance(2);
     for _ in 0..3 {
         let answer = world.ask(&request()).await;
@@ -81,7 +90,8 @@ async fn a_client_in_use_is_resolved_again_before_its_end_and_nobody_waits_for_i
     until("the fetch in the background", || world.fetches() == 2).await;
     gate.add_permits(1);
     let resolved_at = world.service.now();
-    until("the new resolution", || world.service.cached(CLIENT).is_some_and(|client| client.resolved_at() == resolved_at)).await;
+    until("the new resolution", || world.service.cached(CLIENT).is_some_and(|client| client.resolved_at() == resolved_at))
+        .await;
     world.advance(60);
     answers.push(world.ask(&request()).await);
     assert_eq!((gist(&answers[5]), &answers[5]["client"]["name"]), (("allow", "ok", "hit"), &json!("Renamed")));
@@ -196,10 +206,15 @@ async fn a_fresh_answer_within_the_same_millisecond_is_fresh_too() {
 #[tokio::test]
 async fn whoever_may_not_ask_causes_no_fetch_and_evicts_nobody() {
     let world = World::start().await;
-    world.anchor("web.toml", &format!("{}source = {{ gateways = [\"gw-eu\"], networks = [\"10.0.0.0/8\"] }}\n", crate::world::WEB));
+    world.anchor(
+        "web.toml",
+        &format!("{}source = {{ gateways = [\"gw-eu\"], networks = [\"10.0.0.0/8\"] }}\n", crate::world::WEB),
+    );
     world.service.reload().await.unwrap().unwrap();
     let from = |gateway: &str, fresh: bool| {
-        request_of(&json!({ "client": { "id": CLIENT }, "source": { "gateway": gateway, "ip": "10.1.2.3" }, "options": { "fresh": fresh } }))
+        request_of(
+            &json!({ "client": { "id": CLIENT }, "source": { "gateway": gateway, "ip": "10.1.2.3" }, "options": { "fresh": fresh } }),
+        )
     };
     let mut answers = vec![world.ask(&from("gw-us", false)).await];
     answers.push(world.ask(&request_of(&json!({ "client": { "id": "https://nobody.example/x" } }))).await);

@@ -29,7 +29,8 @@ fn crowd(service: &Service, size: usize, waiting: &Arc<AtomicUsize>) -> JoinSet<
     for number in 0..size {
         let (service, waiting) = (service.clone(), Arc::clone(waiting));
         tasks.spawn(async move {
-            let request = request_of(&json!({ "client": { "id": CLIENT }, "request": { "purpose": format!("caller {number}") } }));
+            let request =
+                request_of(&json!({ "client": { "id": CLIENT }, "request": { "purpose": format!("caller {number}") } }));
             waiting.fetch_add(1, Ordering::SeqCst);
             body(&service.decide(&request, None).await.unwrap())
         });

@@ -31,7 +31,9 @@ fn bomb() -> Vec<u8> {
 /// What the origin does, and what is decided: decision and code.
 fn behaviours() -> Vec<(&'static str, Vec<Step>, &'static str, &'static str)> {
     let good = document("Example");
-    let send = |head: &str, body: &str| vec![Step::Send(raw(&format!("{head}\r\n{JSON}\r\ncontent-length: {}", body.len()), body.as_bytes()))];
+    let send = |head: &str, body: &str| {
+        vec![Step::Send(raw(&format!("{head}\r\n{JSON}\r\ncontent-length: {}", body.len()), body.as_bytes()))]
+    };
     let html = raw(&format!("200 OK\r\ncontent-type: text/html\r\ncontent-length: {}", good.len()), good.as_bytes());
     let half = raw(&format!("200 OK\r\n{JSON}\r\ncontent-length: {}", good.len()), &good.as_bytes()[..40]);
     let drip = raw(&format!("200 OK\r\n{JSON}\r\ncontent-length: {}", good.len()), good.as_bytes());
@@ -39,7 +41,12 @@ fn behaviours() -> Vec<(&'static str, Vec<Step>, &'static str, &'static str)> {
     vec![
         ("a document", send("200 OK", &good), "allow", "ok"),
         ("a redirect to a document", send("302 Found\r\nlocation: https://other.example/x", &good), "deny", "fetch.redirect"),
-        ("a permanent one", send("308 Permanent Redirect\r\nlocation: https://other.example/x", &good), "deny", "fetch.redirect"),
+        (
+            "a permanent one",
+            send("308 Permanent Redirect\r\nlocation: https://other.example/x", &good),
+            "deny",
+            "fetch.redirect",
+        ),
         ("201 with a document", send("201 Created", &good), "deny", "fetch.status"),
         ("304 to a question that was not asked", vec![Step::Send(raw("304 Not Modified", b""))], "deny", "fetch.status"),
         ("404", send("404 Not Found", "{}"), "deny", "fetch.status"),
@@ -50,7 +57,12 @@ fn behaviours() -> Vec<(&'static str, Vec<Step>, &'static str, &'static str)> {
         ("a bomb", vec![Step::Send(bomb())], "deny", "cimd.not_json"),
         ("5,120 bytes", send("200 OK", &padded(5120)), "allow", "ok"),
         ("5,121 bytes", send("200 OK", &padded(5121)), "deny", "fetch.too_large"),
-        ("no end", vec![Step::Send(chunked), Step::Flood(b"400\r\n".iter().copied().chain([b' '; 1024]).chain(*b"\r\n").collect())], "deny", "fetch.too_large"),
+        (
+            "no end",
+            vec![Step::Send(chunked), Step::Flood(b"400\r\n".iter().copied().chain([b' '; 1024]).chain(*b"\r\n").collect())],
+            "deny",
+            "fetch.too_large",
+        ),
         ("one byte a second", vec![Step::Drip(drip, Duration::from_secs(1))], "unresolved", "fetch.timeout"),
         ("silence", vec![Step::Hang], "unresolved", "fetch.timeout"),
         ("half a document", vec![Step::Send(half)], "unresolved", "fetch.unreachable"),
@@ -153,9 +165,13 @@ async fn requests_as_large_as_they_may_be() {
     let scopes: Vec<String> = (0..64).map(scope).collect();
     let id = format!("https://client.example/{}", "p".repeat(16_000));
     let mut answers = Vec::new();
-    for client in [json!({ "id": CLIENT }), json!({ "id": id }), json!({ "id": CLIENT, "software_statement": "e".repeat(16_384) })] {
+    for client in
+        [json!({ "id": CLIENT }), json!({ "id": id }), json!({ "id": CLIENT, "software_statement": "e".repeat(16_384) })]
+    {
         let asked = json!({ "scopes": scopes, "tools": scopes, "purpose": long, "ticket": long, "redirect_uri": long, "resource": long });
-        let request = request_of(&json!({ "client": client, "request": asked, "source": { "gateway": long, "region": long, "ip": "2001:db8::1" } }));
+        let request = request_of(
+            &json!({ "client": client, "request": asked, "source": { "gateway": long, "region": long, "ip": "2001:db8::1" } }),
+        );
         answers.push(world.ask(&request).await);
         assert_ne!(gist(answers.last().unwrap()).0, "allow");
     }
