@@ -10,6 +10,7 @@
 
 mod case;
 mod cimd_vectors;
+mod cli;
 mod compile_fail;
 mod corpus;
 mod evidence;

@@ -1,6 +1,7 @@
 //! `verify REF`
 
 use std::net::IpAddr;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -225,6 +226,11 @@ impl Verify {
 
 /// Opens the service on the data directory. A server that holds it is the usual reason why that fails.
 pub(crate) async fn open(config: &Config) -> Result<Service, Failure> {
+    // For its owner and group: evidence names clients, people and addresses. Where it exists, its mode is the operator's choice.
+    if !config.data_dir.exists() {
+        let made = std::fs::DirBuilder::new().recursive(true).mode(0o750).create(&config.data_dir);
+        made.map_err(|error| Failure::new(config.data_dir.display(), error, "correct `data_dir`, or let this user create it"))?;
+    }
     Service::open(config, Arc::new(SystemClock)).await.map_err(Failure::from)
 }
 

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::origin::Page;
-use crate::publisher::issuer_keys::IssuerKey;
+use crate::publisher::keys::issuer::IssuerKey;
 use crate::values::Timestamp;
 
 /// A web client, as hosted chat products publish theirs.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::judge::jwk::Algorithm;
-use crate::publisher::issuer_keys::{IssuerKey, KeyError};
+use crate::publisher::keys::issuer::{IssuerKey, KeyError};
 use crate::publisher::statements::{self, StatementSpec};
 use crate::values::Timestamp;
 

@@ -229,10 +229,7 @@ fn verify_epoch(
 ) -> Result<Option<EpochAudit>, ReadError> {
     let mut files: VecDeque<_> = segments(wal).map_err(ReadError::io(wal))?.into();
     let Some((_, path)) = files.front() else { return Ok(None) };
-    let first = Cursor::open(path).and_then(|mut cursor| cursor.peek_header()).map_err(ReadError::io(path))?;
-    // Whose log it is, only its first frame says. Without one there is nothing that would pass for a record.
-    let log_id = first.map_or(Digest::from_bytes([0; 32]), |header| header.log_id);
-    let mut chain = Chain::begin(log_id, so_far.epoch);
+    let mut chain = Chain::begin(log_id_of(path)?, so_far.epoch);
     let mut closed = false;
     let mut looks = 0;
     let mut unfinished = 0;
@@ -261,11 +258,21 @@ fn verify_epoch(
             return Err(recover::damage(&path, &end, &chain).into());
         }
         (chain, *so_far) = before;
+        if chain.next_seq == 0 {
+            // The first frame was written since it was looked for.
+            chain = Chain::begin(log_id_of(&path)?, so_far.epoch);
+        }
         files.push_front((first, path));
         std::thread::sleep(BETWEEN_LOOKS);
     }
     let Chain { epoch, log_id, next_index: records, next_seq: frames, .. } = chain;
     Ok((frames > 0 || unfinished > 0).then_some(EpochAudit { epoch, log_id, records, frames, unfinished, closed }))
+}
+
+/// Whose log it is, only its first frame says. Without one there is nothing that would pass for a record.
+fn log_id_of(first_segment: &Path) -> Result<Digest, ReadError> {
+    let header = Cursor::open(first_segment).and_then(|mut cursor| cursor.peek_header());
+    Ok(header.map_err(ReadError::io(first_segment))?.map_or(Digest::from_bytes([0; 32]), |header| header.log_id))
 }
 
 /// Records in order. See [`LogReader::records`].

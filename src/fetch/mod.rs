@@ -98,9 +98,6 @@ pub enum FetcherError {
         /// Why.
         why: String,
     },
-    /// Nothing could ever be fetched.
-    #[error("no root certificates: the system has none and `extra_roots` is empty")]
-    NoRoots,
     /// The TLS library refuses its own defaults.
     #[error("TLS cannot be set up: {0}")]
     Tls(#[source] rustls::Error),
@@ -132,7 +129,7 @@ impl Fetcher {
     /// Reads the roots and the DNS configuration.
     ///
     /// # Errors
-    /// A root file cannot be used, or there are no roots at all.
+    /// A root file cannot be used.
     pub fn new(options: FetchOptions, clock: Arc<dyn Clock>) -> Result<Self, FetcherError> {
         let resolver = dns::Dns::resolver(&options.dns_servers, options.timeout).unwrap_or_else(|why| {
             tracing::warn!(%why, "no DNS; only names listed in `resolve` can be fetched");

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use crate::judge::anchors::AnchorFile;
 use crate::judge::{Dossier, KillSet, Refusal, Rules, RulesSource, Step, Verdict, judge};
+use crate::values::Timestamp;
 use crate::values::client::{Client, Request};
 use crate::values::json::{Json, Object};
-use crate::values::{Code, Timestamp};
 
 /// `typ` of a software statement.
 pub const TYPE: &str = "software-statement+jwt";
@@ -105,11 +105,24 @@ pub fn trial(jws: &str, rules: &Rules, at: Timestamp) -> Option<Result<(), Refus
         Step::Need(_) => None,
         Step::Decided(decision) => Some(match decision.verdict() {
             Verdict::Allow(_) => Ok(()),
-            // Where requests come from is not the statement's fault.
-            Verdict::Deny(refusal) if refusal.code == Code::SourceNotAllowed => Ok(()),
             Verdict::Deny(refusal) | Verdict::Unresolved(refusal) => Err(refusal.clone()),
         }),
     }
+}
+
+/// The same rules without `[source]`: where requests come from is not the statement's or the document's fault, and the judge looks at
+/// that before it looks at them.
+#[must_use]
+pub fn without_source_limits(rules: &RulesSource) -> RulesSource {
+    let mut rules = rules.clone();
+    for anchor in &mut rules.anchors {
+        // A file that is no TOML is left as it is: it is refused as that.
+        if let Ok(mut table) = anchor.text.parse::<toml::Table>() {
+            table.remove("source");
+            anchor.text = table.to_string();
+        }
+    }
+    rules
 }
 
 /// Rules of a verifier that trusts this issuer's key as far as any verifier could: what they refuse, all refuse.
@@ -144,7 +157,8 @@ pub fn most_trusting_rules(
 mod tests {
     use super::*;
     use crate::judge::jwk::Algorithm;
-    use crate::publisher::issuer_keys::IssuerKey;
+    use crate::publisher::keys::issuer::IssuerKey;
+    use crate::values::Code;
 
     fn spec() -> StatementSpec {
         StatementSpec {

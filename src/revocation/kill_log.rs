@@ -2,7 +2,7 @@
 //!
 //! `<data_dir>/kill/log.jws`, one compact JWS a line. Each line names the digest of the line before, and sequence numbers have no gap,
 //! so a follower notices loss and reordering whatever the transport did. Nothing is erased: a lift is an order too. One writer
-//! (a lock); readers need no lock. An order that [`KillLog::append`] has returned is durable.
+//! (a lock); readers need no lock. An order that `KillLog::append` has returned is durable.
 
 use std::collections::HashSet;
 use std::fs::{File, OpenOptions};

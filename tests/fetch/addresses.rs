@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::support::dns::DnsServer;
-use countersign::fetch::FetcherError;
 
 fn with_resolver(options: FetchOptions, resolver: Arc<Script>) -> (Fetcher, ManualClock) {
     let clock = ManualClock::at(start_of_time());
@@ -206,5 +205,5 @@ fn a_fetcher_can_be_made_outside_of_a_runtime() {
     assert!(error.to_string().ends_with("it holds no certificate"), "{error}");
     let servers = vec!["192.0.2.1:53".parse().unwrap()];
     let made = Fetcher::new(FetchOptions { dns_servers: servers, ..FetchOptions::default() }, clock);
-    assert!(matches!(made, Ok(_) | Err(FetcherError::NoRoots)), "a machine without roots is all that may be wrong");
+    assert!(made.is_ok(), "a server is not asked before it is needed");
 }

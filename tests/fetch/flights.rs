@@ -35,10 +35,12 @@ async fn a_thousand_callers_cause_one_request() {
         assert_eq!(gist(&caller.await.unwrap()), Ok((200, "{}".to_owned())));
     }
     let stats = fetcher.stats();
-    assert_eq!((stats.begun, stats.joined, stats.in_flight, stats.origins), (1, 999, 0, 0));
+    // Whoever was between asking and boarding when the flight landed found the document in the cache.
+    assert_eq!((stats.begun, stats.joined + stats.from_cache), (1, 999));
+    until("nothing is under way", || (fetcher.stats().in_flight, fetcher.stats().origins) == (0, 0)).await;
     assert_eq!((origin.connections(), origin.requests().len()), (1, 1));
     fetcher.fulfil(&want(URL)).await;
-    assert_eq!(fetcher.stats().from_cache, 1);
+    assert_eq!(fetcher.stats().from_cache, stats.from_cache + 1);
 }
 
 #[tokio::test]

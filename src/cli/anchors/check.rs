@@ -16,7 +16,9 @@ use countersign::values::Timestamp;
 
 /// Check each file, and say what each may vouch for and until when.
 #[derive(Args)]
-#[command(after_help = "Exit code 1 when a file breaks a rule, when two share an `id`, or when there is nothing to check.")]
+#[command(
+    after_help = "Exit code 1 when a file breaks a rule or two share an `id`. An approval that has ended is worth a warning, and no error: the\nfile says what it should, and its clients are denied."
+)]
 pub(crate) struct Check {
     /// Files to check; default: all of the trust-anchor directory
     files: Vec<PathBuf>,
@@ -32,10 +34,6 @@ impl Check {
     pub(crate) fn run(&self, context: &Context) -> Result<Outcome, Failure> {
         let config = context.config()?;
         let files = if self.files.is_empty() { in_directory(&config.trust_anchors)? } else { self.files.clone() };
-        if files.is_empty() {
-            let what = "holds no file whose name ends in .toml";
-            return Err(Failure::new(config.trust_anchors.display(), what, "write one; trust-anchors/README.md tells how"));
-        }
         let checked: Vec<Checked> = files.iter().map(|file| check(file)).collect();
         // Rules about all files together can only be asked once each file holds.
         let sound = checked.iter().all(|one| one.anchor.is_ok());
@@ -51,7 +49,12 @@ impl Check {
         } else {
             render(&checked, together.as_deref(), at, context.paint, context.global.quiet)
         };
-        Ok(Outcome::done(text).exit(exit))
+        let mut outcome = Outcome::done(text).exit(exit);
+        if files.is_empty() && !context.global.quiet {
+            let place = config.trust_anchors.display();
+            outcome.notes.push(format!("{place} holds no file whose name ends in .toml, so every client is denied"));
+        }
+        Ok(outcome)
     }
 }
 

@@ -10,7 +10,7 @@ use crate::cli::Outcome;
 use crate::cli::context::{Context, json_text};
 use crate::cli::failure::Failure;
 use countersign::judge::jwk::Algorithm;
-use countersign::publisher::issuer_keys::IssuerKey;
+use countersign::publisher::keys::issuer::IssuerKey;
 
 const EXAMPLES: &str = "\
 Examples:

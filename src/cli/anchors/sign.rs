@@ -10,8 +10,9 @@ use crate::cli::args;
 use crate::cli::context::{Context, json_text, read_file};
 use crate::cli::failure::Failure;
 use countersign::config::Config;
+use countersign::judge::Rules;
 use countersign::judge::jose::UnverifiedJws;
-use countersign::publisher::issuer_keys::IssuerKey;
+use countersign::publisher::keys::issuer::IssuerKey;
 use countersign::publisher::statements::{self, StatementSpec};
 use countersign::rules;
 use countersign::values::json::{Json, Object};
@@ -151,7 +152,8 @@ fn warnings(jws: &str, spec: &StatementSpec, key: &IssuerKey, config: &Config, n
     // A statement that begins later is judged as of then.
     let at = spec.not_before.unwrap_or(now).max(now);
     let refused = |refusal: countersign::judge::Refusal| format!("{}: {}", refusal.code, refusal.detail);
-    let here = match rules::load(config) {
+    let loaded = rules::load(config).and_then(|rules| Rules::parse(statements::without_source_limits(rules.source())));
+    let here = match loaded {
         Ok(rules) => rules,
         Err(error) => return vec![format!("not judged, the trust anchors here do not load: {error}")],
     };

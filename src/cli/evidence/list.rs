@@ -4,7 +4,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use crate::cli::context::{Context, json_text};
-use crate::cli::failure::Failure;
+use crate::cli::failure::{Failure, one_line};
 use crate::cli::paint::Paint;
 use crate::cli::remote::{Remote, encoded};
 use crate::cli::{Outcome, args, table};
@@ -156,7 +156,7 @@ fn render(page: &Value, paint: Paint, quiet: bool) -> String {
         let at = text(row, "at");
         let at = format!("{} {}", at.get(..10).unwrap_or("-"), at.get(11..23).unwrap_or_default());
         if let Some(what) = row.get("what").and_then(Value::as_str) {
-            return vec![at, paint.dim(&text(row, "kind")), String::new(), paint.dim(what)];
+            return vec![at, paint.dim(&text(row, "kind")), String::new(), paint.dim(&brief(what))];
         }
         let word = text(row, "decision");
         let word = match word.as_str() {
@@ -167,6 +167,13 @@ fn render(page: &Value, paint: Paint, quiet: bool) -> String {
         vec![at, word, text(row, "code"), text(row, "client"), text(row, "anchor"), text(row, "id")]
     }));
     table::columns(&lines, "")
+}
+
+/// One line of a width that leaves room for the other columns; `--json` has all of it.
+fn brief(text: &str) -> String {
+    const WIDTH: usize = 80;
+    let line = one_line(text);
+    if line.chars().count() <= WIDTH { line } else { line.chars().take(WIDTH - 3).chain("...".chars()).collect() }
 }
 
 /// Most frequent first.

@@ -15,6 +15,7 @@ use countersign::config::Config;
 use countersign::fetch::Fetcher;
 use countersign::judge::profile::Profile;
 use countersign::judge::{Dossier, RulesSource};
+use countersign::publisher::statements::without_source_limits;
 use countersign::service::fetch_options;
 
 mod rows;
@@ -69,7 +70,7 @@ impl Lint {
     pub(crate) fn run(&self, context: &Context) -> Result<Outcome, Failure> {
         let config = context.config()?;
         let mut notes = Vec::new();
-        let mut source = source(&config, &mut notes)?;
+        let mut source = without_source_limits(&source(&config, &mut notes)?);
         if let Some(profile) = self.profile {
             source.profile = profile.profile();
         }

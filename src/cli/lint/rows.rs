@@ -254,7 +254,9 @@ fn rows_of_step(step: &Step) -> Vec<Row> {
         refuse(last, decision);
     }
     // That the synthetic anchor covers the client is no news.
-    rows.retain(|row| !matches!(row.check, Check::AnchorCovers | Check::AnchorApproval | Check::SourceAllowed));
+    rows.retain(|row| {
+        row.mark != Mark::Good || !matches!(row.check, Check::AnchorCovers | Check::AnchorApproval | Check::SourceAllowed)
+    });
     rows
 }
 

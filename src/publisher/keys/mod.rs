@@ -1,5 +1,7 @@
 //! Private keys. No other file holds one, so this is the file to read when asking where a key could leak.
 
+pub mod issuer;
+
 use std::fs::OpenOptions;
 use std::io::{self, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};

@@ -1,0 +1,166 @@
+//! The command as people and scripts use it: a real process, its output, its exit code. And the files that are shipped with it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use countersign::config::Config;
+use countersign::rules;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Runs the command in a directory, without anything of the caller's environment that is ours.
+fn run(directory: &Path, arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_countersign"));
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("COUNTERSIGN_")) {
+        command.env_remove(name);
+    }
+    command.args(arguments).current_dir(directory).stdin(Stdio::null()).output().unwrap()
+}
+
+/// The exit code, and what one of the streams must contain.
+#[track_caller]
+fn check(directory: &Path, arguments: &str, code: i32, expect: &str) -> String {
+    let output = run(directory, &arguments.split(' ').collect::<Vec<_>>());
+    let (out, err) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    assert_eq!(output.status.code(), Some(code), "{arguments}\n{out}{err}");
+    assert!(out.contains(expect) || err.contains(expect), "{arguments}: no {expect:?} in\n{out}{err}");
+    if code == 1 {
+        assert!(!err.starts_with("error:") || err.lines().count() == 1, "errors are one line:\n{err}");
+    }
+    out
+}
+
+const DOCUMENT: &str = r#"{"client_id":"https://client.example/oauth.json","client_name":"C","redirect_uris":["https://client.example/cb"],"token_endpoint_auth_method":"none"}"#;
+
+#[test]
+fn exit_codes_and_messages() {
+    let directory = tempfile::tempdir().unwrap();
+    let here = directory.path();
+    fs::write(here.join("good.json"), DOCUMENT).unwrap();
+    fs::write(here.join("bad.json"), DOCUMENT.replace("\"none\"", "\"client_secret_basic\"")).unwrap();
+    check(here, "--help", 0, "Exit codes:");
+    check(here, "--version", 0, "countersign ");
+    check(here, "verify", 64, "Usage:");
+    check(here, "verify x --frozen", 64, "--dossier");
+    check(here, "revoke --client x", 64, "--reason");
+    check(here, "lint @good.json", 0, "this would pass");
+    check(here, "lint @bad.json", 2, "cimd.shared_secret");
+    check(here, "lint @none.json", 1, "none.json: No such file");
+    check(here, "verify https://client.example/oauth.json", 2, "anchor.none");
+    check(here, "verify not-a-url --json", 2, "client_id.not_https");
+    check(here, "verify https://client.example/oauth.json --scope a --scope a", 64, "listed twice");
+    check(here, "explain 019a", 1, "`countersign evidence list` shows them");
+    check(here, "evidence list --count-by code", 0, "1  anchor.none");
+    check(here, "evidence replay --all", 0, "2 decisions are the same to the byte");
+    check(here, "evidence verify", 0, "all as they were written");
+    check(here, "revoke --host client.example --reason test", 0, "kill order 1 is in force");
+    check(here, "revoke lift 9", 1, "no kill order 9");
+    check(here, "revoke lift 1", 0, "order 2 lifts kill order 1");
+    check(here, "revoke list", 0, "lifted by 2");
+    check(here, "anchors list", 0, "every client is denied");
+    check(here, "--config none.toml anchors list", 1, "--config");
+    check(here, "--server http://127.0.0.1:1 revoke list", 1, "--server");
+    check(here, "completions bash", 0, "_countersign");
+}
+
+/// What `--save-dossier` writes, `--frozen` decides to the same bytes.
+#[test]
+fn a_dossier_decides_to_the_same_bytes() {
+    let directory = tempfile::tempdir().unwrap();
+    let here = directory.path();
+    check(here, "verify https://client.example/oauth.json --save-dossier d --json", 2, "anchor.none");
+    let again = check(here, "verify --frozen --dossier d --json", 2, "anchor.none");
+    assert_eq!(again, fs::read_to_string(here.join("d/decision.json")).unwrap());
+    let anchor = fs::read_to_string(root().join("trust-anchors/claude.toml.example")).unwrap();
+    fs::create_dir(here.join("trust-anchors")).unwrap();
+    let anchor = anchor.replace("https://claude.ai/oauth/mcp-oauth-client-metadata", "https://client.example/oauth.json");
+    fs::write(here.join("trust-anchors/a.toml"), anchor).unwrap();
+    let verify = "verify https://client.example/oauth.json --frozen --dossier d --at 2026-11-23T00:00:00Z --json";
+    check(here, verify, 3, "fetch.unreachable");
+    let body = data_encoding::BASE64.encode(DOCUMENT.as_bytes());
+    let exhibit = format!(
+        r#"[{{"url":"https://client.example/oauth.json","status":200,"headers":{{"content-type":"application/json"}},"body_b64":"{body}","obtained_at":"2026-11-23T00:00:00Z"}}]"#
+    );
+    fs::write(here.join("d/exhibits.json"), exhibit).unwrap();
+    let one = check(here, &format!("{verify} --scope mcp.read"), 0, r#""scopes":["mcp.read"]"#);
+    assert_eq!(one, check(here, &format!("{verify} --scope mcp.read"), 0, "allow"));
+    check(here, &verify.replace("2026-11-23", "2028-01-01"), 2, "anchor.approval_ended");
+}
+
+#[test]
+fn a_key_signs_what_an_anchor_vouches_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let here = directory.path();
+    fs::create_dir(here.join("trust-anchors")).unwrap();
+    for algorithm in ["ES256", "EdDSA", "PS256", "RS256"] {
+        let set = check(here, &format!("anchors keygen --alg {algorithm} --kid k --out {algorithm}.jwk"), 0, "\"keys\"");
+        assert!(!set.contains("\"d\""), "{set}");
+        fs::write(here.join("trust-anchors/registry.jwks.json"), set).unwrap();
+        let anchor = fs::read_to_string(root().join("trust-anchors/registry.toml.example")).unwrap();
+        let anchor =
+            anchor.replace(r#"jwks_uri   = "https://registry.acme.example/jwks.json""#, r#"jwks_file = "registry.jwks.json""#);
+        let anchor = anchor.replace(r#"["ES256", "EdDSA"]"#, &format!("[{algorithm:?}]"));
+        fs::write(here.join("trust-anchors/registry.toml"), anchor).unwrap();
+        let sign = format!(
+            "anchors sign --key {algorithm}.jwk --issuer https://registry.acme.example --client-id https://agents.acme.example/a \
+             --owner o --purpose p --class agent --scope files.read"
+        );
+        fs::write(here.join("s.jwt"), check(here, &sign, 0, "ey")).unwrap();
+        check(here, "verify @s.jwt --scope files.read --gateway gw-eu --region eu-1 --quiet", 0, "ALLOW");
+        check(here, "verify @s.jwt --scope files.read --quiet", 2, "source.not_allowed");
+        check(here, "lint @s.jwt", 0, "jose.signature");
+    }
+    check(here, "anchors keygen --out ES256.jwk", 1, "never overwritten");
+    let long = "anchors sign --key RS256.jwk --issuer https://registry.acme.example --client-id https://agents.acme.example/a \
+                --owner o --purpose p --class agent --lifetime 25h";
+    check(here, long, 0, "the trust anchors here would refuse this: statement.too_long_lived");
+    let sign = "anchors sign --key ES256.jwk --issuer https://registry.acme.example --client-id https://registry.acme.example";
+    check(here, sign, 0, "every verifier would refuse this: statement.self_vouched");
+}
+
+#[test]
+fn the_demo_tells_its_story() {
+    let directory = tempfile::tempdir().unwrap();
+    let story = check(directory.path(), "demo --exit", 0, "steps came out as they should");
+    assert!(story.contains("kill -9") && !story.contains("\n  FAIL "), "{story}");
+}
+
+/// What is shipped must load: an example that does not is worse than none.
+#[test]
+fn shipped_trust_anchors() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = |anchors: PathBuf| Config { trust_anchors: anchors, policies: "none".into(), ..Config::default() };
+    let shipped = rules::load(&config(root().join("trust-anchors"))).unwrap();
+    assert!(shipped.anchors().is_empty(), "nobody is let in by installing");
+    let mut count = 0;
+    for entry in fs::read_dir(root().join("trust-anchors")).unwrap() {
+        let path = entry.unwrap().path();
+        if let Some(name) = path.file_name().unwrap().to_str().unwrap().strip_suffix(".example") {
+            fs::copy(&path, directory.path().join(name)).unwrap();
+            count += 1;
+        }
+    }
+    assert_eq!(rules::load(&config(directory.path().into())).unwrap().anchors().len(), count);
+}
+
+/// The example names every key with its default: leaving all of it out changes nothing but the issuer.
+#[test]
+fn the_shipped_configuration_says_the_defaults() {
+    let text = fs::read_to_string(root().join("examples/countersign.toml")).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let load = |name: &str, text: &str| {
+        let file = directory.path().join(name);
+        fs::write(&file, text).unwrap();
+        format!("{:#?}", Config::load(Some(&file), []).unwrap())
+    };
+    assert_eq!(load("a.toml", &text), load("b.toml", "issuer = \"https://verifier.example\""));
+    // And it names every key: the debug form has one line for each.
+    for line in format!("{:#?}", Config::default()).lines() {
+        let Some((key, _)) = line.trim().split_once(':') else { continue };
+        let named = text.lines().any(|line| line.split('=').next().is_some_and(|name| name.trim() == key));
+        assert!(named || text.contains(&format!("[{key}]")) || text.contains(&format!(".{key}]")), "{key} is not explained");
+    }
+}
