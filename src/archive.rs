@@ -1,9 +1,12 @@
 //! The evidence of a data directory, for reading: what replays, listings and explanations work on. Works beside a running
 //! server: it takes no lock and sees only whole, valid frames.
 
+use std::collections::HashMap;
 use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::evidence::{LogReader, ReadError};
+use crate::judge::Rules;
 use crate::record::{DecisionId, Record};
 use crate::replay::{self, Archive, Replay};
 use crate::revocation::kill_log::{KillLog, KillLogError, Order};
@@ -13,6 +16,7 @@ use crate::values::Digest;
 pub struct DataDir {
     reader: LogReader,
     orders: Vec<Order>,
+    rules: Mutex<HashMap<Digest, Arc<Rules>>>,
 }
 
 /// Why the evidence cannot be read.
@@ -68,7 +72,7 @@ impl DataDir {
     pub fn open(directory: &Path) -> Result<Self, ArchiveError> {
         let reader = LogReader::open(directory.join("evidence"))?;
         let orders = KillLog::read_only(directory)?.orders().to_vec();
-        Ok(Self { reader, orders })
+        Ok(Self { reader, orders, rules: Mutex::default() })
     }
 
     /// The log itself.
@@ -160,6 +164,20 @@ impl Archive for InEpoch<'_> {
     }
     fn orders(&self) -> &[Order] {
         &self.data.orders
+    }
+    fn rules(&self, digest: &Digest) -> Result<Arc<Rules>, String> {
+        let known = || self.data.rules.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(rules) = known().get(digest) {
+            return Ok(Arc::clone(rules));
+        }
+        let rules = replay::read_rules(digest, self.blob(digest))?;
+        let mut known = known();
+        // Rules change now and then; a log of years must not keep them all in memory.
+        if known.len() >= 64 {
+            known.clear();
+        }
+        known.insert(*digest, Arc::clone(&rules));
+        Ok(rules)
     }
 }
 

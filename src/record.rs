@@ -14,6 +14,10 @@ use crate::judge::dossier::{Absence, Dossier, Exhibit, Locator, Outcome, Purpose
 use crate::judge::{Decision, Verdict};
 use crate::values::{Digest, PublicUrl, Timestamp};
 
+mod id;
+
+pub use id::{DecisionId, LogMark};
+
 /// A record.
 #[derive(Clone, PartialEq, Debug, Encode, Decode)]
 pub enum Record {
@@ -247,6 +251,9 @@ pub struct Revocation {
     pub line: Digest,
 }
 
+/// Room for a use with its address and trace: the record that each request makes is encoded without growing.
+const USE_LEN: usize = 224;
+
 /// Bytes that are not a record of a known version.
 #[derive(Debug, thiserror::Error)]
 #[error("not a record that this version can read: {0}")]
@@ -256,8 +263,12 @@ impl Record {
     /// The record's bytes.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(USE_LEN);
         // Writing to memory cannot fail; an empty record would be refused by every reader.
-        minicbor::to_vec(self).unwrap_or_default()
+        if minicbor::encode(self, &mut bytes).is_err() {
+            bytes.clear();
+        }
+        bytes
     }
 
     /// Reads a record.
@@ -388,77 +399,9 @@ pub fn exhibits(dossier: &Dossier) -> Vec<ExhibitRef> {
     dossier.iter().map(|(locator, exhibit)| ExhibitRef::of(locator, exhibit)).collect()
 }
 
-/// The name of a decision: where its record is, when it was made, and a mark of the log, so that nothing has to be looked up to
-/// find it. An RFC 9562 UUID of version 8.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct DecisionId {
-    /// When it was decided; the top 48 bits, so that ids sort by time.
-    pub at: Timestamp,
-    /// The log's epoch, 14 bits.
-    pub epoch: u32,
-    /// The record's index, 48 bits.
-    pub index: u64,
-    /// 12 bits of the digest of the log's name.
-    pub mark: u16,
-}
-
-impl DecisionId {
-    /// Of a record.
-    #[must_use]
-    pub fn new(at: Timestamp, log: &str, index: u64) -> Self {
-        let epoch = log.rsplit('/').next().and_then(|epoch| epoch.parse().ok()).unwrap_or(0);
-        let [high, low, ..] = *Digest::of(log.as_bytes()).as_bytes();
-        Self { at, epoch, index, mark: u16::from_be_bytes([high & 0x0f, low]) }
-    }
-
-    /// The UUID.
-    #[must_use]
-    pub fn to_uuid(self) -> uuid::Uuid {
-        let high = (u128::from(self.at.as_millis()) & 0xffff_ffff_ffff) << 80;
-        let version = 8_u128 << 76;
-        let mark = u128::from(self.mark & 0xfff) << 64;
-        let variant = 2_u128 << 62;
-        let place = (u128::from(self.epoch & 0x3fff) << 48) | u128::from(self.index & 0xffff_ffff_ffff);
-        uuid::Uuid::from_u128(high | version | mark | variant | place)
-    }
-
-    /// Reads the text form. `None` when it is not such an id.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        let uuid = uuid::Uuid::try_parse(text).ok()?;
-        if uuid.get_version_num() != 8 {
-            return None;
-        }
-        let bits = uuid.as_u128();
-        let field = |shift: u32, mask: u64| u64::try_from((bits >> shift) & u128::from(mask)).unwrap_or(0);
-        Some(Self {
-            at: Timestamp::from_millis(field(80, 0xffff_ffff_ffff)),
-            epoch: u32::try_from(field(48, 0x3fff)).ok()?,
-            index: field(0, 0xffff_ffff_ffff),
-            mark: u16::try_from(field(64, 0xfff)).ok()?,
-        })
-    }
-}
-
-impl std::fmt::Display for DecisionId {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.to_uuid().fmt(f)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn ids_say_where_the_record_is() {
-        let id = DecisionId::new(Timestamp::from_millis(1_795_309_323_456), "v.example/evidence/eu/r1/7", 4711);
-        let text = id.to_string();
-        assert_eq!(DecisionId::parse(&text), Some(id));
-        assert_eq!((id.epoch, id.index), (7, 4711));
-        assert_eq!(DecisionId::parse("019abc"), None);
-        assert_eq!(DecisionId::parse("019a0000-0000-7000-8000-000000000000"), None);
-    }
 
     #[test]
     fn records_round_trip_and_are_deterministic() {

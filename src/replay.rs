@@ -16,6 +16,22 @@ pub trait Archive {
     fn record(&self, index: u64) -> Option<Record>;
     /// All kill orders.
     fn orders(&self) -> &[Order];
+    /// Rules, ready for use. An archive that many replays read from keeps them: they are the same for most records.
+    ///
+    /// # Errors
+    /// When they are missing, or this version cannot read them.
+    fn rules(&self, digest: &Digest) -> Result<Arc<Rules>, String> {
+        read_rules(digest, self.blob(digest))
+    }
+}
+
+/// Reads rules from their blob.
+///
+/// # Errors
+/// When they are missing, or this version cannot read them.
+pub fn read_rules(digest: &Digest, blob: Option<Vec<u8>>) -> Result<Arc<Rules>, String> {
+    let bytes = blob.ok_or_else(|| format!("the rules {digest} are missing"))?;
+    Rules::from_bytes(&bytes).map(Arc::new).map_err(|error| format!("the rules cannot be read by this version: {error}"))
 }
 
 /// What a replay says.
@@ -64,7 +80,7 @@ pub struct Inputs {
     /// The exhibits.
     pub dossier: Dossier,
     /// The rules.
-    pub rules: Rules,
+    pub rules: Arc<Rules>,
     /// The kill orders that were in force.
     pub kills: KillSet,
 }
@@ -75,8 +91,7 @@ pub struct Inputs {
 /// Names what is missing.
 pub fn inputs(evaluation: &Evaluation, archive: &dyn Archive) -> Result<Inputs, String> {
     let request = request(&evaluation.request, evaluation.ip.as_deref(), archive)?;
-    let rules = archive.blob(&evaluation.rules).ok_or_else(|| format!("the rules {} are missing", evaluation.rules))?;
-    let rules = Rules::from_bytes(&rules).map_err(|error| format!("the rules cannot be read by this version: {error}"))?;
+    let rules = archive.rules(&evaluation.rules)?;
     let mut dossier = Dossier::new();
     for exhibit in &evaluation.exhibits {
         let restored = exhibit.restore(|digest| archive.blob(digest));
@@ -106,8 +121,7 @@ fn again(used: &Use, archive: &dyn Archive) -> Result<Decision, String> {
     let client = evaluate(&evaluation, archive)?.client().cloned();
     let client =
         client.ok_or_else(|| format!("the evaluation at index {} does not resolve the client now", used.evaluation))?;
-    let rules = archive.blob(&evaluation.rules).ok_or_else(|| format!("the rules {} are missing", evaluation.rules))?;
-    let rules = Rules::from_bytes(&rules).map_err(|error| error.to_string())?;
+    let rules = archive.rules(&evaluation.rules)?;
     let request = request(&used.request, used.ip.as_deref(), archive)?;
     let kills = orders_at(used.kill_sequence, archive)?;
     judge_again(&request, &client, &rules, &kills, used.at)

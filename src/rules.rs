@@ -73,6 +73,12 @@ impl LiveRules {
         self.current.load_full()
     }
 
+    /// The rules in force now, for a look that ends before anything is awaited.
+    #[must_use]
+    pub fn look(&self) -> arc_swap::Guard<Arc<Rules>> {
+        self.current.load()
+    }
+
     /// Loads them again and swaps. `None` when nothing changed.
     ///
     /// # Errors

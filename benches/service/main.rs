@@ -25,6 +25,8 @@ use countersign::service::Service;
 #[expect(dead_code, reason = "shared with the tests, which use all of it")]
 mod support;
 
+mod cold;
+mod peer;
 mod process;
 
 const CLIENT: &str = "https://client.example/oauth/client.json";

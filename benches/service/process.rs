@@ -41,7 +41,8 @@ pub(crate) fn resident_kib(pid: u32) -> u64 {
     line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).expect("number")
 }
 
-fn time(name: &str, mut work: impl FnMut()) -> f64 {
+/// Microseconds of one round, printed.
+pub(crate) fn time(name: &str, mut work: impl FnMut()) -> f64 {
     let started = Instant::now();
     let mut rounds = 0_u32;
     while started.elapsed() < Duration::from_secs(1) {
@@ -65,23 +66,17 @@ pub(crate) fn in_process(client: &str, document: &str, request: &str, anchor: &s
         anchors: vec![AnchorFile { name: "bench.toml".into(), text: anchor.into() }],
         files: std::collections::BTreeMap::new(),
     };
-    let rules = Rules::parse(source).expect("rules");
+    let rules = Rules::parse(source.clone()).expect("rules");
     let (kills, at) = (KillSet::default(), Timestamp::from_secs(1_795_309_323));
     let body = request.as_bytes();
     let request = Request::from_json(body).expect("request");
     let dossier = dossier(client, document, at);
     let resolved = resolve(&request, &dossier, &rules, &kills, at);
-    println!(
-        "{}",
-        std::str::from_utf8(&judge_again(&request, &resolved, &rules, &kills, at).expect("fresh").to_json())
-            .expect("text")
-            .len()
-    );
     time("request from JSON", || drop(black_box(Request::from_json(body))));
-    time("warm: judge again", || drop(black_box(judge_again(&request, &resolved, &rules, &kills, at))));
+    let found = time("warm: judge again", || drop(black_box(judge_again(&request, &resolved, &rules, &kills, at))));
     let decision = judge_again(&request, &resolved, &rules, &kills, at).expect("fresh");
     time("warm: decision to JSON", || drop(black_box(decision.to_json())));
-    time("warm: kill index, freshness, request, policy, JSON, record", || {
+    let whole = time("warm: kill index, freshness, request, policy, JSON, record", || {
         let decision = judge_again(&request, &resolved, &rules, &kills, at).expect("fresh");
         let json = decision.to_json();
         let shape = serde_json::to_vec(&request).expect("shape");
@@ -90,7 +85,17 @@ pub(crate) fn in_process(client: &str, document: &str, request: &str, anchor: &s
             Use { at, evaluation: 4711, request: Digest::of(&shape), ip: None, kill_sequence: 0, outcome, trace: None };
         drop(black_box((json, Record::Use(record).encode())));
     });
-    time("cold document: judge everything", || drop(black_box(judge(&request, &dossier, &rules, &kills, at))));
+    crate::cold::document(&request, &dossier, &rules, at);
+    crate::cold::statement(&source, at);
+    if let Some((peer, ns)) = crate::peer::find(client, document) {
+        let times = |ours: f64| ns / 1000.0 / ours;
+        println!(
+            "peer: {peer} finds the same warm client in {:.2} us: {:.0} x our finding and judging it, {:.0} x our whole decision",
+            ns / 1000.0,
+            times(found),
+            times(whole)
+        );
+    }
     memory(document, &rules, &kills, at);
 }
 

@@ -27,9 +27,10 @@ const SPACE_BYTES: u64 = 8 << 20;
 /// A pack that has reached this size gets a successor, so that the last one can be read in full on each start.
 const PACK_BYTES: u64 = 64 << 20;
 const MARKER_LEN: u64 = 116;
-/// The longest that the writer waits for the next batch to fill, and for how long per row that it may hope for.
+/// The longest that the writer waits for the next batch to fill; never longer than two fdatasyncs take.
 const PAUSE: Duration = Duration::from_micros(400);
-const PAUSE_EACH: Duration = Duration::from_micros(4);
+/// Up to so many appenders at a time, it does not wait.
+const FEW: usize = 8;
 
 /// Why a batch was not written.
 pub(crate) enum Trouble {
@@ -206,17 +207,18 @@ impl Writer {
     }
 
     /// Gives those who were just released a moment to come back, so that they share the next frame with those who came meanwhile
-    /// instead of waiting for it. Ends as soon as as many are there as were seen lately; alone, nobody waits.
+    /// instead of waiting for it. Ends as soon as most of as many are there as were seen lately: waiting for all would leave the
+    /// cores idle while the disk works. A few never wait for each other: they would gain nothing, and one who has left would cost
+    /// the others the whole pause.
     ///
-    /// Measured on two cores whose fdatasync takes 0.15 ms: each frame costs some 0.1 ms of CPU (thread switches, journal, interrupts).
-    /// Without this, 256 requests in flight that are bound by the CPU made 6,000 frames a second and ran at 0.61 of their speed without
-    /// a log; see `benches/evidence.rs` for now.
+    /// Each frame costs some 0.1 ms of CPU (thread switches, journal, interrupts). On two busy cores rows trickle in one by one, so a
+    /// pause that ends when the next rows are late, or that grows with the rows seen, stays short for ever: 256 connections made
+    /// 4,300 frames of 7 rows a second. The pause is therefore bounded by the disk alone (`benches/RESULTS.md`).
     fn gather(&mut self) {
-        let most = PAUSE.min(self.last_sync.saturating_mul(2));
-        let patience = PAUSE_EACH.saturating_mul(u32::try_from(self.crowd).unwrap_or(u32::MAX)).min(most);
-        // Shorter than a thread takes to fall asleep and wake.
-        if patience >= Duration::from_micros(50) {
-            self.shared.queue.gather(self.crowd, patience);
+        let patience = PAUSE.min(self.last_sync.saturating_mul(2));
+        // Less is shorter than a thread takes to fall asleep and wake.
+        if self.crowd > FEW && patience >= Duration::from_micros(50) {
+            self.shared.queue.gather(self.crowd.saturating_mul(7) / 10, patience);
         }
     }
 

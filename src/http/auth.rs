@@ -1,9 +1,10 @@
 //! Who may call. Tokens are known by their SHA-256 only. Without any token configured, callers must be on this machine.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 
 use axum::extract::{Request, State};
-use axum::http::header;
+use axum::http::{HeaderMap, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use data_encoding::HEXLOWER_PERMISSIVE;
@@ -25,7 +26,7 @@ pub(super) enum Peer {
 
 /// The name of the caller's token, for `by` of kill orders.
 #[derive(Clone, Debug)]
-pub(super) struct Caller(pub(super) String);
+pub(super) struct Caller(pub(super) Cow<'static, str>);
 
 /// Roles that may ask for decisions.
 pub(super) const VERIFY: &[Role] = &[Role::Verify];
@@ -36,27 +37,30 @@ pub(super) const OPERATE: &[Role] = &[Role::Operate];
 
 pub(super) async fn require(State((app, roles)): State<(App, &'static [Role])>, mut request: Request, next: Next) -> Response {
     let peer = request.extensions().get::<Peer>().copied();
-    let bearer = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    // RFC 9110 section 11.1: the scheme's name is compared without regard to case.
-    let bearer = bearer.and_then(|value| value.split_once(' ')).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-    let bearer = bearer.map(|(_, token)| token.trim_start_matches(' '));
-    match admit(&app.config().http, bearer, peer, roles) {
+    match caller(&app, request.headers(), peer, roles) {
         Ok(caller) => {
             request.extensions_mut().insert(caller);
             next.run(request).await
         }
-        Err(problem) => {
-            metrics::counter!("countersign_callers_refused_total").increment(1);
-            problem.into_response()
-        }
+        Err(problem) => problem.into_response(),
     }
+}
+
+/// Who calls, if they may.
+pub(super) fn caller(app: &App, headers: &HeaderMap, peer: Option<Peer>, roles: &[Role]) -> Result<Caller, Box<Problem>> {
+    let bearer = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    // RFC 9110 section 11.1: the scheme's name is compared without regard to case.
+    let bearer = bearer.and_then(|value| value.split_once(' ')).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+    let bearer = bearer.map(|(_, token)| token.trim_start_matches(' '));
+    admit(&app.config().http, bearer, peer, roles)
+        .inspect_err(|_| metrics::counter!("countersign_callers_refused_total").increment(1))
 }
 
 fn admit(http: &Http, bearer: Option<&str>, peer: Option<Peer>, roles: &[Role]) -> Result<Caller, Box<Problem>> {
     if http.tokens.is_empty() {
         return match peer {
-            Some(Peer::Local) => Ok(Caller("local".into())),
-            Some(Peer::Address(ip)) if ip.to_canonical().is_loopback() => Ok(Caller("local".into())),
+            Some(Peer::Local) => Ok(Caller(Cow::Borrowed("local"))),
+            Some(Peer::Address(ip)) if ip.to_canonical().is_loopback() => Ok(Caller(Cow::Borrowed("local"))),
             _ => Err(Box::new(Problem::forbidden(
                 "no `[http] tokens` are configured, so only callers on this machine are served",
             ))),
@@ -75,7 +79,7 @@ fn admit(http: &Http, bearer: Option<&str>, peer: Option<Peer>, roles: &[Role]) 
     }
     let (name, token) = found.ok_or_else(|| Box::new(Problem::unauthorized()))?;
     if token.roles.iter().any(|role| roles.contains(role)) {
-        return Ok(Caller(name.clone()));
+        return Ok(Caller(Cow::Owned(name.clone())));
     }
     Err(Box::new(Problem::forbidden("the token's roles do not cover this endpoint")))
 }
@@ -97,7 +101,9 @@ mod tests {
         let tokens = tokens.iter().map(|(name, secret, role)| ((*name).to_owned(), token(secret, role))).collect();
         let http = Http { tokens, ..Http::default() };
         let peer = peer.map(|ip| Peer::Address(ip.parse().unwrap()));
-        let got = admit(&http, bearer, peer, roles).map(|caller| caller.0).map_err(|p| p.into_response().status().as_u16());
+        let got = admit(&http, bearer, peer, roles)
+            .map(|caller| caller.0.into_owned())
+            .map_err(|p| p.into_response().status().as_u16());
         assert_eq!(got, expect.map(str::to_owned));
     }
 

@@ -60,15 +60,24 @@ impl App {
         self.0.stopping.store(true, Ordering::Relaxed);
     }
 
+    /// A place for one more request, unless there are too many.
+    fn seat(&self) -> Option<Seat<'_>> {
+        let seat = Seat(&self.0.in_flight);
+        if seat.0.fetch_add(1, Ordering::Relaxed) < self.config().http.max_in_flight {
+            return Some(seat);
+        }
+        metrics::counter!("countersign_shed_total").increment(1);
+        None
+    }
+
     fn stopping(&self) -> bool {
         self.0.stopping.load(Ordering::Relaxed)
     }
 
     /// The routes. The server adds each connection's peer as an extension, `auth::Peer`.
     pub fn router(&self) -> Router {
-        let verify = Router::new()
-            .route("/v1/decisions", post(decisions::decide))
-            .route_layer(middleware::from_fn_with_state((self.clone(), auth::VERIFY), auth::require));
+        // Asks for the role and limits the body itself: the server calls it past this router (`server::face`).
+        let verify = Router::new().route(decisions::PATH, post(decisions::decide));
         let respond = Router::new()
             .route("/v1/decisions", get(evidence::list))
             .route("/v1/decisions/{id}", get(evidence::show))
@@ -106,12 +115,10 @@ async fn shed(State(app): State<App>, request: Request, next: Next) -> Response 
     if path == "/healthz" || path == "/readyz" || path == "/metrics" {
         return next.run(request).await;
     }
-    let seat = Seat(&app.0.in_flight);
-    if seat.0.fetch_add(1, Ordering::Relaxed) >= app.config().http.max_in_flight {
-        metrics::counter!("countersign_shed_total").increment(1);
-        return Problem::overloaded().into_response();
+    match app.seat() {
+        Some(_seat) => next.run(request).await,
+        None => Problem::overloaded().into_response(),
     }
-    next.run(request).await
 }
 
 /// Given back when the request ends, also when its caller goes away in the middle.

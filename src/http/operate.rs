@@ -81,7 +81,7 @@ pub(super) async fn revoke(State(app): State<App>, Extension(caller): Extension<
     if request.reason.trim().is_empty() {
         return Problem::bad_request("reason", "required: responders will ask why").into_response();
     }
-    let by = request.by.unwrap_or(caller.0);
+    let by = request.by.unwrap_or_else(|| caller.0.into_owned());
     let order = NewKill { action: KillAction::Kill(kind, value), reason: request.reason, ticket: request.ticket, by };
     give(&app, order).await
 }
@@ -117,8 +117,12 @@ pub(super) async fn lift(
         },
     };
     let reason = if request.reason.trim().is_empty() { "lifted".to_owned() } else { request.reason };
-    let order =
-        NewKill { action: KillAction::Lift(sequence), reason, ticket: request.ticket, by: request.by.unwrap_or(caller.0) };
+    let order = NewKill {
+        action: KillAction::Lift(sequence),
+        reason,
+        ticket: request.ticket,
+        by: request.by.unwrap_or_else(|| caller.0.into_owned()),
+    };
     give(&app, order).await
 }
 

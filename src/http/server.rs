@@ -1,5 +1,6 @@
 //! The listener: accepts connections, serves them with time limits, and stops without losing an answer.
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -8,16 +9,19 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
+use axum::http::Method;
+use axum::response::{IntoResponse as _, Response};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
-use tower::Service as _;
+use tower::ServiceExt as _;
 
-use super::App;
 use super::auth::Peer;
+use super::problem::Problem;
+use super::{App, decisions};
 
 /// How long requests under way may take when stopping. Longer than any caller's patience.
 const GRACE: Duration = Duration::from_secs(10);
@@ -88,7 +92,7 @@ impl Server {
         loop {
             tokio::select! {
                 accepted = self.listener.accept() => match accepted {
-                    Ok((connection, peer)) => serve(&http, &graceful, &router, connection, peer),
+                    Ok((connection, peer)) => serve(&http, &graceful, &self.app, &router, connection, peer),
                     // Out of descriptors, or the peer left while connecting: others may still be served.
                     Err(error) => {
                         tracing::warn!(%error, "accept failed");
@@ -130,15 +134,13 @@ impl Listener {
 fn serve(
     http: &auto::Builder<TokioExecutor>,
     graceful: &GracefulShutdown,
+    app: &App,
     router: &Router,
     connection: Box<dyn Connection>,
     peer: Peer,
 ) {
-    let router = router.clone();
-    let service = hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
-        request.extensions_mut().insert(peer);
-        router.clone().call(request.map(Body::new))
-    });
+    let (app, router) = (app.clone(), router.clone());
+    let service = hyper::service::service_fn(move |request| face(app.clone(), router.clone(), peer, request));
     let connection = http.serve_connection(TokioIo::new(connection), service).into_owned();
     let watched = graceful.watch(connection);
     tokio::spawn(async move {
@@ -146,6 +148,18 @@ fn serve(
             tracing::debug!(%error, "connection ended");
         }
     });
+}
+
+/// Hands a request to the router, but a question for a decision, which is what gateways ask all day, straight to its handler:
+/// routing and its layers cost about a fifth of what a warm decision does (`benches/RESULTS.md`).
+async fn face(app: App, router: Router, peer: Peer, mut request: hyper::Request<Incoming>) -> Result<Response, Infallible> {
+    if request.method() == Method::POST && request.uri().path() == decisions::PATH {
+        let Some(_seat) = app.seat() else { return Ok(Problem::overloaded().into_response()) };
+        return Ok(decisions::answer(&app, Some(peer), request).await);
+    }
+    request.extensions_mut().insert(peer);
+    // Boxed, so that its size is not carried by every question for a decision.
+    Box::pin(router.oneshot(request.map(Body::new))).await
 }
 
 /// A socket left behind by a killed process is replaced; anything else at that path is not ours to remove.

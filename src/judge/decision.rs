@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use serde_json::value::RawValue;
+
 use crate::values::{Code, Digest, Timestamp};
 
 use super::anchors::Anchor;
@@ -55,9 +57,8 @@ pub struct Resolved {
     pub(super) class: Box<str>,
     pub(super) owner: Option<Box<str>>,
     pub(super) purpose: Option<Box<str>>,
-    pub(super) environment: Option<Box<str>>,
     pub(super) metadata: ClientMetadata,
-    pub(super) metadata_json: Box<str>,
+    pub(super) shown: Shown,
     pub(super) tools: Option<Box<[Box<str>]>>,
     pub(super) statement: Option<StatementFacts>,
     /// Digests of what it rests on, in the order in which it was looked at. Findings point into it.
@@ -67,6 +68,14 @@ pub struct Resolved {
     pub(super) rules: Digest,
     pub(super) resolved_at: Timestamp,
     pub(super) valid_until: Timestamp,
+}
+
+/// The parts of an answer that are the same for each request about a client, as JSON: written once, when it is resolved.
+#[derive(Debug)]
+pub(super) struct Shown {
+    pub(super) client: Box<RawValue>,
+    pub(super) trust: Box<RawValue>,
+    pub(super) handles: Box<RawValue>,
 }
 
 /// What of a verified statement matters after resolution.

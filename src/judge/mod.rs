@@ -12,7 +12,7 @@
 use std::sync::Arc;
 
 use crate::values::json::Object;
-use crate::values::{ClientRef, Request, Timestamp};
+use crate::values::{ClientRef, Digest, Request, Timestamp};
 
 pub mod anchors;
 mod case;
@@ -40,7 +40,7 @@ pub use rules::{Rules, RulesSource};
 
 use anchors::Anchor;
 use case::Case;
-use decision::{Allowed, StatementFacts};
+use decision::{Allowed, Shown, StatementFacts};
 use metadata::ClientMetadata;
 use revocation::{Target, TargetKind};
 
@@ -185,6 +185,8 @@ struct Parts<'a> {
 
 /// The end of a resolution is the earliest end of anything it rests on; a test holds that.
 fn build(case: &mut Case<'_>, parts: Parts<'_>) -> Resolved {
+    let path: Box<[Digest]> = std::mem::take(&mut case.path).into();
+    let shown = Shown::of(&parts, &path);
     let Parts { anchor, beside, mut targets, metadata, .. } = parts;
     let bounds = case.rules.source().bounds;
     let mut valid_until = case.valid_until.min(case.at.plus(std::time::Duration::from_secs(bounds.max_ttl_s)));
@@ -204,12 +206,11 @@ fn build(case: &mut Case<'_>, parts: Parts<'_>) -> Resolved {
         class: parts.class.into(),
         owner: boxed(parts.owner),
         purpose: boxed(parts.purpose),
-        environment: boxed(parts.environment),
-        metadata_json: serde_json::to_string(&parts.members).unwrap_or_else(|_| "{}".into()).into(),
         metadata,
+        shown,
         tools: parts.tools,
         statement: parts.statement,
-        path: std::mem::take(&mut case.path).into(),
+        path,
         findings: std::mem::take(&mut case.findings).into(),
         targets: targets.into(),
         rules: case.rules.digest(),

@@ -3,9 +3,11 @@
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use crate::values::json::Object;
 use crate::values::{Code, Digest, Timestamp};
 
-use super::decision::{Allowed, Decision, Resolved, Verdict};
+use super::Parts;
+use super::decision::{Allowed, Decision, Resolved, Shown, Verdict};
 use super::finding::Finding;
 use super::policy::Obligation;
 use super::revocation::State;
@@ -17,7 +19,7 @@ impl Decision {
     /// The decision as JSON: an object without `id`, `cache` and `evidence`, which are not decided but happen.
     #[must_use]
     pub fn to_json(&self) -> Vec<u8> {
-        let mut json = Vec::with_capacity(3072);
+        let mut json = Vec::with_capacity(2048);
         // Writing to memory cannot fail and every key is a string; an empty object would fail the replay check, not pass it.
         if serde_json::to_writer(&mut json, &self.view()).is_err() {
             json = b"{}".to_vec();
@@ -34,8 +36,11 @@ impl Decision {
             detail: self.detail(),
             at: self.at(),
             findings: Findings(self),
-            client: ClientView::of(client, self.client_id()),
-            trust: client.map(TrustView::of),
+            client: client.map_or_else(
+                || Part::Now(ClientView::unresolved(self.client_id())),
+                |client| Part::Written(&client.shown.client),
+            ),
+            trust: client.map(|client| &*client.shown.trust),
             approval: client.zip(allowed).map(|(client, allowed)| ApprovalView::of(client, allowed)),
             grant: allowed.map(GrantView::of),
             lifetime: allowed.map(|a| LifetimeView { not_after: a.not_after(), revalidate_at: a.revalidate_at() }),
@@ -44,6 +49,11 @@ impl Decision {
             obligations: allowed.map(|a| a.permit().obligations()).unwrap_or_default().iter().map(ObligationView::of).collect(),
             retry_after_s: matches!(self.verdict(), Verdict::Unresolved(_)).then_some(RETRY_AFTER_S),
         }
+    }
+
+    /// What can be named in a kill order for a client that was not resolved: what the request calls it.
+    fn named(&self) -> Vec<String> {
+        self.client_id().map(|id| format!("client:{id}")).into_iter().collect()
     }
 
     fn revocation_view<'a>(&'a self, client: Option<&'a Resolved>, allowed: Option<&Allowed>) -> RevocationView<'a> {
@@ -58,7 +68,7 @@ impl Decision {
         let log = if killed { State::Killed } else { State::Good };
         RevocationView {
             state: state.name(),
-            handle: Handles(client, self.client_id()),
+            handle: client.map_or_else(|| Part::Now(self.named()), |client| Part::Written(&client.shown.handles)),
             sources: [SourceView { kind: "kill_log", version: self.kill_sequence(), age_ms: 0, state: log.name() }],
         }
     }
@@ -71,8 +81,8 @@ struct DecisionView<'a> {
     detail: &'a str,
     at: Timestamp,
     findings: Findings<'a>,
-    client: ClientView<'a>,
-    trust: Option<TrustView<'a>>,
+    client: Part<'a, ClientView<'a>>,
+    trust: Option<&'a RawValue>,
     approval: Option<ApprovalView<'a>>,
     grant: Option<GrantView<'a>>,
     lifetime: Option<LifetimeView>,
@@ -117,22 +127,23 @@ struct ClientView<'a> {
     owner: Option<&'a str>,
     purpose: Option<&'a str>,
     environment: Option<&'a str>,
-    metadata: Option<&'a RawValue>,
+    metadata: Option<&'a Object>,
 }
 
 impl<'a> ClientView<'a> {
-    fn of(client: Option<&'a Resolved>, id: Option<&'a str>) -> Self {
-        let Some(client) = client else {
-            return Self { id, name: None, class: None, owner: None, purpose: None, environment: None, metadata: None };
-        };
+    const fn unresolved(id: Option<&'a str>) -> Self {
+        Self { id, name: None, class: None, owner: None, purpose: None, environment: None, metadata: None }
+    }
+
+    fn of(parts: &'a Parts<'_>) -> Self {
         Self {
-            id,
-            name: client.metadata.name(),
-            class: Some(client.class()),
-            owner: client.owner(),
-            purpose: client.purpose(),
-            environment: client.environment.as_deref(),
-            metadata: serde_json::from_str(&client.metadata_json).ok(),
+            id: Some(parts.id),
+            name: parts.metadata.name(),
+            class: Some(&parts.class),
+            owner: parts.owner.as_deref(),
+            purpose: parts.purpose.as_deref(),
+            environment: parts.environment.as_deref(),
+            metadata: Some(&parts.members),
         }
     }
 }
@@ -145,11 +156,38 @@ struct TrustView<'a> {
     path: &'a [Digest],
 }
 
-impl<'a> TrustView<'a> {
-    fn of(client: &'a Resolved) -> Self {
-        let (method, assurance) = (client.method().name(), client.method().assurance());
-        Self { method, assurance, anchor: &client.anchor().id, path: &client.path }
+impl Shown {
+    /// Of a client that is being resolved.
+    pub(super) fn of(parts: &Parts<'_>, path: &[Digest]) -> Self {
+        let (method, assurance) = (parts.method.name(), parts.method.assurance());
+        let trust = TrustView { method, assurance, anchor: &parts.anchor.id, path };
+        Self { client: written(&ClientView::of(parts)), trust: written(&trust), handles: written(&handles(parts)) }
     }
+}
+
+/// Writing to memory cannot fail and every key is a string.
+fn written(value: &impl Serialize) -> Box<RawValue> {
+    serde_json::value::to_raw_value(value).unwrap_or_else(|_| RawValue::NULL.to_owned())
+}
+
+/// What an operator would name in a kill order for this client.
+fn handles(parts: &Parts<'_>) -> Vec<String> {
+    let mut list = vec![format!("client:{}", parts.id)];
+    if let Some(statement) = &parts.statement {
+        list.push(format!("statement:{}", statement.digest));
+        list.push(format!("key:{}", statement.signed_by.base64url()));
+    }
+    list.extend(parts.anchor.issuer().map(|issuer| format!("issuer:{issuer}")));
+    list.push(format!("anchor:{}", parts.anchor.id));
+    list
+}
+
+/// A part of the answer: as it was written when the client was resolved, or made now because none was.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Part<'a, T> {
+    Written(&'a RawValue),
+    Now(T),
 }
 
 #[derive(Serialize)]
@@ -190,7 +228,7 @@ struct LifetimeView {
 #[derive(Serialize)]
 struct RevocationView<'a> {
     state: &'static str,
-    handle: Handles<'a>,
+    handle: Part<'a, Vec<String>>,
     sources: [SourceView; 1],
 }
 
@@ -201,29 +239,6 @@ struct SourceView {
     version: u64,
     age_ms: u64,
     state: &'static str,
-}
-
-/// What an operator would name in a kill order for this client.
-struct Handles<'a>(Option<&'a Resolved>, Option<&'a str>);
-
-impl Serialize for Handles<'_> {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        use serde::ser::SerializeSeq as _;
-        let mut list = serializer.serialize_seq(None)?;
-        if let Some(id) = self.1 {
-            list.serialize_element(&format_args!("client:{id}"))?;
-        }
-        let Some(client) = self.0 else { return list.end() };
-        if let Some(statement) = &client.statement {
-            list.serialize_element(&format_args!("statement:{}", statement.digest))?;
-            list.serialize_element(&format_args!("key:{}", statement.signed_by.base64url()))?;
-        }
-        if let Some(issuer) = client.anchor.issuer() {
-            list.serialize_element(&format_args!("issuer:{issuer}"))?;
-        }
-        list.serialize_element(&format_args!("anchor:{}", client.anchor.id))?;
-        list.end()
-    }
 }
 
 #[derive(Serialize)]

@@ -79,6 +79,12 @@ impl Kills {
         self.set.load_full()
     }
 
+    /// The orders in force now, for a look that ends before anything is awaited.
+    #[must_use]
+    pub fn look(&self) -> arc_swap::Guard<Arc<KillSet>> {
+        self.set.load()
+    }
+
     /// All orders ever given, lifted ones too.
     #[must_use]
     pub fn orders(&self) -> Vec<Order> {

@@ -3,11 +3,15 @@
 use std::sync::Arc;
 
 use crate::evidence::{AppendError, Blob, EvidenceLog, Receipt};
-use crate::record::Record;
+use crate::judge::Decision;
+use crate::record::{DecisionId, LogMark, Record};
 use crate::values::{Digest, Request};
 
 /// Appends records.
-pub(super) struct Ledger(EvidenceLog);
+pub(super) struct Ledger {
+    log: EvidenceLog,
+    mark: LogMark,
+}
 
 /// A request as evidence keeps it: without the address, which differs between requests that are otherwise the same and has its
 /// own place in the record.
@@ -33,18 +37,23 @@ impl Shape {
 }
 
 impl Ledger {
-    pub(super) const fn new(log: EvidenceLog) -> Self {
-        Self(log)
+    pub(super) fn new(log: EvidenceLog) -> Self {
+        Self { mark: LogMark::of(log.name()), log }
     }
 
     pub(super) const fn log(&self) -> &EvidenceLog {
-        &self.0
+        &self.log
+    }
+
+    /// The name of the decision whose record a receipt is for.
+    pub(super) const fn id(&self, decision: &Decision, receipt: &Receipt) -> DecisionId {
+        self.mark.id(decision.at(), receipt.index())
     }
 
     /// Appends a record and waits until it is durable. Blobs that the log has are not sent again.
     pub(super) async fn append(&self, record: &Record, blobs: &[(Digest, &[u8])]) -> Result<Receipt, AppendError> {
-        let missing = blobs.iter().filter(|(digest, _)| !self.0.contains(digest));
+        let missing = blobs.iter().filter(|(digest, _)| !self.log.contains(digest));
         let missing: Vec<Blob> = missing.map(|(digest, bytes)| Blob { digest: *digest, bytes: Arc::from(*bytes) }).collect();
-        self.0.append(&record.encode(), &missing).await
+        self.log.append(&record.encode(), &missing).await
     }
 }

@@ -74,22 +74,25 @@ impl Service {
     /// # Errors
     /// When the evidence cannot be made durable.
     pub async fn decide(&self, request: &Request, trace: Option<String>) -> Result<Answer, Unavailable> {
+        if let Some((key, entry, decision)) = self.0.hit(request) {
+            // Whoever may not ask causes no fetch, and neither does a killed client.
+            if !matches!(decision.code(), Code::SourceNotAllowed | Code::RevocationKilled) {
+                self.refresh_ahead(key, request, &entry, decision.at());
+            }
+            return self.0.answer_use(request, &entry, decision, CacheState::Hit, trace).await;
+        }
+        // Boxed: a large future is moved on each request, whether it is run or not.
+        Box::pin(self.decide_new(request, trace)).await
+    }
+
+    /// Decides about a client that is not cached, or must be asked about again.
+    async fn decide_new(&self, request: &Request, trace: Option<String>) -> Result<Answer, Unavailable> {
         let inner = &self.0;
         let deadline = tokio::time::Instant::now() + inner.patience;
         let Some(key) = inner.reference(request).map(|reference| reference.key()) else {
             return inner.answer_from(request, Arc::default(), trace).await;
         };
         let fresh = request.options.fresh.then(|| inner.clock.now());
-        if fresh.is_none()
-            && let Some(entry) = inner.cache.get(&key)
-            && let Some(decision) = inner.reassess(request, &entry)
-        {
-            // Whoever may not ask causes no fetch, and neither does a killed client.
-            if !matches!(decision.code(), Code::SourceNotAllowed | Code::RevocationKilled) {
-                self.refresh_ahead(key, request, &entry, decision.at());
-            }
-            return inner.answer_use(request, &entry, decision, CacheState::Hit, trace).await;
-        }
         let mut dossier = Arc::new(Dossier::new());
         let first = fresh.map(|_| inner.flights.next());
         for _ in 0..FLIGHTS_MAX {
@@ -239,12 +242,23 @@ impl Service {
 
 impl Inner {
     fn reference(&self, request: &Request) -> Option<ClientRef> {
-        let rules = self.rules.current();
+        let rules = self.rules.look();
         ClientRef::identify(&request.client, |id| rules.web_anchors(id).next().is_some()).ok()
     }
 
+    /// A decision about a client that is cached and may be used.
+    fn hit(&self, request: &Request) -> Option<(Digest, Arc<Entry>, Decision)> {
+        if request.options.fresh {
+            return None;
+        }
+        let key = ClientRef::document_key(&request.client).or_else(|| Some(self.reference(request)?.key()))?;
+        let entry = self.cache.get(&key)?;
+        let decision = self.reassess(request, &entry)?;
+        Some((key, entry, decision))
+    }
+
     fn reassess(&self, request: &Request, entry: &Entry) -> Option<Decision> {
-        let (rules, kills) = (self.rules.current(), self.kills.current());
+        let (rules, kills) = (self.rules.look(), self.kills.look());
         judge_again(request, &entry.client, &rules, &kills, self.clock.now())
     }
 
@@ -322,7 +336,8 @@ impl Inner {
                     let json = decision.to_json();
                     let outcome = OutcomeRef::of(&decision, &json);
                     let receipt = self.evaluation(request, &dossier, &decision, outcome, true, trace, &rules).await?;
-                    return Ok(Answer::new(decision, json, receipt, CacheState::Miss));
+                    let id = self.ledger.id(&decision, &receipt);
+                    return Ok(Answer::new(decision, json, receipt, id, CacheState::Miss));
                 }
                 Err(wants) => wants.into_iter().for_each(|want| {
                     let at = self.clock.now();
@@ -392,7 +407,8 @@ impl Inner {
             trace,
         });
         let receipt = self.ledger.append(&record, &[(shape.digest, &*shape.bytes)]).await?;
-        Ok(Answer::new(decision, json, receipt, cache))
+        let id = self.ledger.id(&decision, &receipt);
+        Ok(Answer::new(decision, json, receipt, id, cache))
     }
 }
 

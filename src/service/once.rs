@@ -24,7 +24,8 @@ impl Service {
                     let json = decision.to_json();
                     let outcome = OutcomeRef::of(&decision, &json);
                     let receipt = inner.evaluation(request, &dossier, &decision, outcome, true, None, &rules).await?;
-                    return Ok((Answer::new(decision, json, receipt, CacheState::Miss), dossier));
+                    let id = inner.ledger.id(&decision, &receipt);
+                    return Ok((Answer::new(decision, json, receipt, id, CacheState::Miss), dossier));
                 }
                 Err(wants) => {
                     for want in wants {

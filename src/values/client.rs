@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::code::Code;
 use super::digest::Digest;
 use super::json::Json;
+use super::objects::{object, optional};
 use super::url::{ClientIdUrl, UrlError};
 
 /// Longest compact JWS in bytes. Statements seen in practice are 1 to 4 kB; a URL of a stateless client identifier is shorter.
@@ -37,15 +38,16 @@ pub enum Kind {
 #[serde(deny_unknown_fields)]
 pub struct Request {
     /// Which client.
+    #[serde(deserialize_with = "object")]
     pub client: Client,
     /// What it wants to do.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "object")]
     pub request: Asked,
     /// Where the request came from.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "object")]
     pub source: Source,
     /// How to answer.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "object")]
     pub options: Options,
 }
 
@@ -66,7 +68,7 @@ pub struct Client {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub trust_chain: Vec<String>,
     /// Proof that the client holds its key. Not verified by this version.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "optional", skip_serializing_if = "Option::is_none")]
     pub proof: Option<Proof>,
 }
 
@@ -155,11 +157,15 @@ impl Request {
     /// # Errors
     /// Names the member and the rule.
     pub fn from_json(body: &[u8]) -> Result<Self, InvalidRequest> {
-        let request: Self =
-            serde_json::from_slice(body).map_err(|error| InvalidRequest { field: "body".into(), rule: error.to_string() })?;
-        check_shape(body)?;
-        request.check()?;
-        Ok(request)
+        let mut json = serde_json::Deserializer::from_slice(body);
+        match object(&mut json).and_then(|request: Self| json.end().map(|()| request)) {
+            Ok(request) => request.check().map(|()| request),
+            Err(error) => {
+                // Says which member is no object, if that is it.
+                check_shape(body)?;
+                Err(InvalidRequest { field: "body".into(), rule: error.to_string() })
+            }
+        }
     }
 
     /// The limits that every request keeps, however it was made.
@@ -203,12 +209,13 @@ impl Request {
     }
 }
 
-/// serde's derived structs also read a JSON array, member by member. A request is objects, so that every value has a name.
+/// Every section of a request is an object; see [`super::objects`].
 fn check_shape(body: &[u8]) -> Result<(), InvalidRequest> {
     let invalid = |field: &str, rule: String| InvalidRequest { field: field.into(), rule };
     let body = Json::parse_object(body).map_err(|error| invalid("body", error.to_string()))?;
     let proof = body.get("client").and_then(|client| client.as_object()?.get("proof")).map(|proof| ("client.proof", proof));
-    for (field, value) in body.iter().chain(proof) {
+    let sections = body.iter().filter(|(name, _)| ["client", "request", "source", "options"].contains(name));
+    for (field, value) in sections.chain(proof) {
         // `"proof": null` is no proof; a section is there or not.
         if value.as_object().is_none() && !(field == "client.proof" && *value == Json::Null) {
             return Err(invalid(field, format!("it is {}, not an object", value.kind())));
@@ -309,22 +316,22 @@ impl ClientRef {
         }
     }
 
+    /// The key of a client that is named by nothing but the URL of its document, without a look at whether that URL keeps the
+    /// rules: what is filed under it does, because [`Self::identify`] read the same text. `None` for every other reference.
+    #[must_use]
+    pub fn document_key(client: &Client) -> Option<Digest> {
+        let id = client.id.as_deref().filter(|id| id.starts_with("https:"))?;
+        let alone = client.software_statement.is_none() && client.trust_chain.is_empty() && client.proof.is_none();
+        let document = matches!(client.kind, None | Some(Kind::MetadataDocument));
+        (alone && document).then(|| key(b"metadata_document", id, None))
+    }
+
     /// What a cached resolution is filed under: everything the resolution is a function of, besides rules and documents.
     #[must_use]
     pub fn key(&self) -> Digest {
-        // Absent and empty are two references: an empty statement is refused, an absent one is not there.
-        fn optional(text: Option<&str>) -> [&[u8]; 2] {
-            [if text.is_some() { b"+" } else { b"-" }, text.unwrap_or_default().as_bytes()]
-        }
         match self {
-            Self::MetadataDocument { id, statement } => {
-                let [present, statement] = optional(statement.as_deref());
-                Digest::of_parts(&[b"metadata_document", id.as_str().as_bytes(), present, statement])
-            }
-            Self::SoftwareStatement { jws, id } => {
-                let [present, id] = optional(id.as_deref());
-                Digest::of_parts(&[b"software_statement", jws.as_bytes(), present, id])
-            }
+            Self::MetadataDocument { id, statement } => key(b"metadata_document", id.as_str(), statement.as_deref()),
+            Self::SoftwareStatement { jws, id } => key(b"software_statement", jws, id.as_deref()),
         }
     }
 
@@ -345,6 +352,12 @@ impl ClientRef {
             Self::SoftwareStatement { jws, .. } => Some(jws),
         }
     }
+}
+
+/// Absent and empty are two references: an empty statement is refused, an absent one is not there.
+fn key(kind: &[u8], named: &str, beside: Option<&str>) -> Digest {
+    let present = if beside.is_some() { b"+" } else { b"-" };
+    Digest::of_parts(&[kind, named.as_bytes(), present, beside.unwrap_or_default().as_bytes()])
 }
 
 fn client_id(text: &str) -> Result<ClientIdUrl, NotAReference> {
@@ -415,6 +428,23 @@ mod tests {
         let keys = [document(None), document(Some("")), document(Some("a.b.c")), statement(None), statement(Some(""))];
         for (place, key) in keys.iter().enumerate() {
             assert!(!keys[place + 1..].contains(key), "{place}");
+        }
+    }
+
+    #[test]
+    fn the_short_way_to_a_key_leads_to_the_same_key_or_nowhere() {
+        let url = "https://c.example/m.json";
+        let plain = Client { id: Some(url.into()), ..Client::default() };
+        let key = |client: &Client| ClientRef::identify(client, |_| true).ok().map(|reference| reference.key());
+        assert_eq!(ClientRef::document_key(&plain), key(&plain));
+        let kind = Client { kind: Some(Kind::MetadataDocument), ..plain.clone() };
+        assert_eq!(ClientRef::document_key(&kind), key(&kind));
+        let statement = Client { software_statement: Some("eyJh.eyJi.c2ln".into()), ..plain.clone() };
+        let chain = Client { trust_chain: vec!["x".into()], ..plain.clone() };
+        let other = Client { kind: Some(Kind::SoftwareStatement), ..plain.clone() };
+        let jws = Client { id: Some("eyJh.eyJi.c2ln".into()), ..Client::default() };
+        for client in [statement, chain, other, jws, Client::default()] {
+            assert_eq!(ClientRef::document_key(&client), None, "{client:?}");
         }
     }
 

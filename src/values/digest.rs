@@ -6,6 +6,9 @@ use std::str::FromStr;
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
 use sha2::{Digest as _, Sha256};
 
+const PREFIX: [u8; 7] = *b"sha256:";
+const TEXT_LEN: usize = PREFIX.len() + 64;
+
 /// A SHA-256 digest, written `sha256:<64 hex digits>`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest([u8; 32]);
@@ -62,12 +65,21 @@ impl Digest {
     }
 }
 
+impl Digest {
+    /// The whole text form, without an allocation: an answer has half a dozen of them.
+    pub(crate) fn text(&self) -> [u8; TEXT_LEN] {
+        let mut text = [0; TEXT_LEN];
+        if let Some((prefix, hex)) = text.split_first_chunk_mut::<{ PREFIX.len() }>() {
+            *prefix = PREFIX;
+            HEXLOWER.encode_mut(&self.0, hex);
+        }
+        text
+    }
+}
+
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut hex = [0_u8; 64];
-        HEXLOWER.encode_mut(&self.0, &mut hex);
-        f.write_str("sha256:")?;
-        f.write_str(std::str::from_utf8(&hex).map_err(|_| fmt::Error)?)
+        f.write_str(std::str::from_utf8(&self.text()).map_err(|_| fmt::Error)?)
     }
 }
 
@@ -93,7 +105,7 @@ impl FromStr for Digest {
 
 impl serde::Serialize for Digest {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        serializer.serialize_str(std::str::from_utf8(&self.text()).map_err(serde::ser::Error::custom)?)
     }
 }
 

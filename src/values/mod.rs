@@ -7,6 +7,7 @@ pub mod code;
 pub mod digest;
 pub mod freshness;
 pub mod json;
+mod objects;
 pub mod special_use;
 pub mod time;
 pub mod url;

@@ -72,20 +72,47 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-impl fmt::Display for Timestamp {
-    /// RFC 3339, UTC, always three decimals: `2026-11-22T01:02:03.456Z`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let moment = i64::try_from(self.0).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
-        match moment {
-            Some(moment) => write!(f, "{moment:.3}"),
-            None => f.write_str("9999-12-31T23:59:59.000Z"),
+impl Timestamp {
+    /// RFC 3339, UTC, always three decimals: `2026-11-22T01:02:03.456Z`. Each answer has four of them.
+    fn text(self) -> [u8; 24] {
+        let (days, millis) = (self.0 / 86_400_000, self.0 % 86_400_000);
+        // The proleptic Gregorian calendar in years that begin in March, so that the leap day is the last: eras of 400 years, then
+        // the year of the era, the day of that year, the month.
+        let shifted = days + 719_468;
+        let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
+        let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+        let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+        let from_march = (5 * day_of_year + 2) / 153;
+        let day = day_of_year - (153 * from_march + 2) / 5 + 1;
+        let (month, next_year) = if from_march < 10 { (from_march + 3, 0) } else { (from_march - 9, 1) };
+        let year = year_of_era + era * 400 + next_year;
+        let mut text = *b"0000-00-00T00:00:00.000Z";
+        let mut places = text.iter_mut();
+        let (hour, minute, second) = (millis / 3_600_000, millis / 60_000 % 60, millis / 1000 % 60);
+        let fields = [(year, 1000), (month, 10), (day, 10), (hour, 10), (minute, 10), (second, 10), (millis % 1000, 100_u64)];
+        for (value, highest) in fields {
+            let mut weight = highest;
+            while weight > 0
+                && let Some(place) = places.next()
+            {
+                *place = u8::try_from(value / weight % 10).unwrap_or(0) + b'0';
+                weight /= 10;
+            }
+            places.next();
         }
+        text
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(std::str::from_utf8(&self.text()).map_err(|_| fmt::Error)?)
     }
 }
 
 impl serde::Serialize for Timestamp {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        serializer.serialize_str(std::str::from_utf8(&self.text()).map_err(serde::ser::Error::custom)?)
     }
 }
 
@@ -107,6 +134,20 @@ mod tests {
         assert_eq!(Timestamp::parse("2026-11-22T01:02:03.456Z"), Some(moment));
         assert_eq!(Timestamp::from_secs(0).to_string(), "1970-01-01T00:00:00.000Z");
         assert_eq!(Timestamp::parse("2026-11-22"), None);
+    }
+
+    #[test]
+    fn text_form_is_that_of_the_calendar_library() {
+        let mut millis: u64 = 1;
+        for step in 0..200_000_u64 {
+            // A coarse sweep over all years, off every boundary; and each day around them.
+            millis = (millis + 1_267_650_607 + step) % Timestamp::MAX.as_millis();
+            let day = step % 2_932_896 * 86_400_000;
+            for moment in [millis, day, day.saturating_sub(1)] {
+                let expect = jiff::Timestamp::from_millisecond(i64::try_from(moment).unwrap()).unwrap();
+                assert_eq!(Timestamp::from_millis(moment).to_string(), format!("{expect:.3}"));
+            }
+        }
     }
 
     #[test]

@@ -72,7 +72,7 @@ async fn what_is_no_question_is_told_so_and_not_recorded() {
         ("{\"client\":{\"id\":\"a\",\"nickname\":\"b\"}}", "body"),
         ("{\"client\":{\"id\":\"a\"},\"verdict\":\"allow\"}", "body"),
         ("{\"client\":{\"id\":\"a\"},\"options\":{\"trust_me\":true}}", "body"),
-        ("{\"client\":[\"a\"]}", "body"),
+        ("{\"client\":[\"a\"]}", "client"),
         ("{\"client\":{\"id\":\"a\"},\"options\":[true,false,false]}", "options"),
         ("{\"client\":{\"id\":7}}", "body"),
         ("{\"client\":{\"id\":\"a\",\"kind\":\"friend\"}}", "body"),
