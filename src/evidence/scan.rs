@@ -151,12 +151,27 @@ impl Cursor {
         let near = length.min(4096 + 4096 - offset % 4096);
         let head = read_at(&self.file, offset, usize::try_from(near).unwrap_or(usize::MAX))?;
         // A preallocated segment is mostly unwritten extents; the file system knows that and need not be asked for 64 MiB of zeros.
-        let beyond = offset.saturating_add(near);
-        let unwritten = rustix::fs::seek(&self.file, rustix::fs::SeekFrom::Data(beyond)) == Err(rustix::io::Errno::NXIO);
-        if unwritten || near == length {
+        // What was read of them is in the page cache and counts as written, so it is the end of that which matters: read to there, and
+        // the next reader finds no more of it.
+        let end = self.written_until(offset.saturating_add(near)).unwrap_or(offset.saturating_add(length));
+        if end == offset.saturating_add(near) {
             return Ok(head);
         }
-        read_at(&self.file, offset, usize::try_from(length).unwrap_or(usize::MAX))
+        read_at(&self.file, offset, usize::try_from(end.saturating_sub(offset)).unwrap_or(usize::MAX))
+    }
+
+    /// Where the last written bytes from `from` on end; `from` if there are none. An error when the file system cannot tell.
+    fn written_until(&self, from: u64) -> Result<u64, rustix::io::Errno> {
+        use rustix::fs::{SeekFrom, seek};
+        let (mut end, mut at) = (from, from);
+        loop {
+            match seek(&self.file, SeekFrom::Data(at)) {
+                Ok(data) => at = seek(&self.file, SeekFrom::Hole(data))?,
+                Err(rustix::io::Errno::NXIO) => return Ok(end),
+                Err(error) => return Err(error),
+            }
+            end = at;
+        }
     }
 
     fn unread(&self) -> &[u8] {

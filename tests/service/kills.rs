@@ -36,6 +36,7 @@ async fn every_handle_of_an_answer_kills() {
     for (kind, value) in targets {
         let what = format!("{} {value}", kind.name());
         let sequence = world.kill(kind, &value).await;
+        world.advance(1);
         let warm = world.ask(&both).await;
         assert_eq!((gist(&warm), world.fetches()), (("deny", "revocation.killed", "hit"), fetches), "{what}");
         assert_eq!(warm["revocation"]["state"], "killed");
