@@ -151,7 +151,7 @@ fn serve(
 }
 
 /// Hands a request to the router, but a question for a decision, which is what gateways ask all day, straight to its handler:
-/// routing and its layers cost about a fifth of what a warm decision does (`benches/RESULTS.md`).
+/// routing, its layers and their boxes are a good part of what a warm decision costs (`benches/RESULTS.md`).
 async fn face(app: App, router: Router, peer: Peer, mut request: hyper::Request<Incoming>) -> Result<Response, Infallible> {
     if request.method() == Method::POST && request.uri().path() == decisions::PATH {
         let Some(_seat) = app.seat() else { return Ok(Problem::overloaded().into_response()) };
