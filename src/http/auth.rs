@@ -52,13 +52,29 @@ pub(super) fn caller(app: &App, headers: &HeaderMap, peer: Option<Peer>, roles: 
     // RFC 9110 section 11.1: the scheme's name is compared without regard to case.
     let bearer = bearer.and_then(|value| value.split_once(' ')).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
     let bearer = bearer.map(|(_, token)| token.trim_start_matches(' '));
-    admit(&app.config().http, bearer, peer, roles)
+    let from_page = comes_from_a_page(headers);
+    admit(&app.config().http, bearer, peer, from_page, roles)
         .inspect_err(|_| metrics::counter!("countersign_callers_refused_total").increment(1))
 }
 
-fn admit(http: &Http, bearer: Option<&str>, peer: Option<Peer>, roles: &[Role]) -> Result<Caller, Box<Problem>> {
+/// Whether a browser sent this for a page. Any page that a person on this machine opens can send a request to loopback, also under a
+/// name of its own that resolves here; browsers mark such requests (Fetch Metadata, section 2; RFC 6454 section 7).
+fn comes_from_a_page(headers: &HeaderMap) -> bool {
+    headers.contains_key(header::ORIGIN) || headers.get("sec-fetch-site").is_some_and(|site| site != "none")
+}
+
+fn admit(
+    http: &Http,
+    bearer: Option<&str>,
+    peer: Option<Peer>,
+    from_page: bool,
+    roles: &[Role],
+) -> Result<Caller, Box<Problem>> {
     if http.tokens.is_empty() {
         return match peer {
+            _ if from_page => Err(Box::new(Problem::forbidden(
+                "without `[http] tokens`, requests that a browser sends for a page are refused",
+            ))),
             Some(Peer::Local) => Ok(Caller(Cow::Borrowed("local"))),
             Some(Peer::Address(ip)) if ip.to_canonical().is_loopback() => Ok(Caller(Cow::Borrowed("local"))),
             _ => Err(Box::new(Problem::forbidden(
@@ -101,7 +117,7 @@ mod tests {
         let tokens = tokens.iter().map(|(name, secret, role)| ((*name).to_owned(), token(secret, role))).collect();
         let http = Http { tokens, ..Http::default() };
         let peer = peer.map(|ip| Peer::Address(ip.parse().unwrap()));
-        let got = admit(&http, bearer, peer, roles)
+        let got = admit(&http, bearer, peer, false, roles)
             .map(|caller| caller.0.into_owned())
             .map_err(|p| p.into_response().status().as_u16());
         assert_eq!(got, expect.map(str::to_owned));
@@ -120,5 +136,24 @@ mod tests {
         check(&[gw], Some("s3cret"), Some("10.0.0.1"), VERIFY, Ok("gw"));
         check(&[gw], Some("s3cret"), Some("10.0.0.1"), OPERATE, Err(403));
         check(&[("ops", "o", Role::Operate)], Some("o"), None, RESPOND, Ok("ops"));
+    }
+
+    #[track_caller]
+    fn page(name: &'static str, value: &'static str, expect: bool) {
+        let mut headers = HeaderMap::new();
+        headers.insert(name, axum::http::HeaderValue::from_static(value));
+        assert_eq!(comes_from_a_page(&headers), expect, "{name}: {value}");
+        let peer = Some(Peer::Local);
+        assert_eq!(admit(&Http::default(), None, peer, expect, OPERATE).is_err(), expect);
+    }
+
+    #[test]
+    fn pages_are_not_callers_on_this_machine() {
+        page("origin", "https://evil.example", true);
+        page("origin", "null", true);
+        page("sec-fetch-site", "cross-site", true);
+        page("sec-fetch-site", "same-origin", true);
+        page("sec-fetch-site", "none", false);
+        page("accept", "*/*", false);
     }
 }

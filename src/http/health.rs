@@ -25,8 +25,12 @@ pub(super) async fn readyz(State(app): State<App>) -> Response {
         Health::Closed => Err("the evidence log is closed".to_owned()),
         Health::Failed(failure) => Err(failure.to_string()),
     };
+    let kill_log = match app.service().kills().is_writable() {
+        true => Ok(()),
+        false => Err("a write to the kill log failed; restart to go on".to_owned()),
+    };
     let serving = if app.stopping() { Err("stopping".to_owned()) } else { Ok(()) };
-    let checks = [("evidence", evidence), ("serving", serving), ("kill_log", Ok(())), ("rules", Ok(()))];
+    let checks = [("evidence", evidence), ("serving", serving), ("kill_log", kill_log), ("rules", Ok(()))];
     let ready = checks.iter().all(|(_, outcome)| outcome.is_ok());
     let text = |outcome: &Result<(), String>| outcome.as_ref().map_or_else(Clone::clone, |()| "ok".to_owned());
     let checks: serde_json::Map<_, _> = checks.iter().map(|(name, o)| ((*name).to_owned(), text(o).into())).collect();

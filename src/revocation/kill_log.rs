@@ -147,7 +147,7 @@ pub enum KillLogError {
     #[error("{0}")]
     Refused(#[from] Wrong),
     /// Another process has the log open for writing.
-    #[error("{} is in use by {holder}; give the order through the running server", file.display())]
+    #[error("{} is in use by {holder}; one process writes a data directory: act through it with --server", file.display())]
     Locked {
         /// The log.
         file: PathBuf,
@@ -377,6 +377,12 @@ impl KillLog {
         self.verified.push(&verified)?;
         self.lines.push(verified);
         Ok(self.verified.orders.last().ok_or(Wrong::NotJws)?)
+    }
+
+    /// Whether an order could be given now: open for writing, and no earlier write failed.
+    #[must_use]
+    pub fn is_writable(&self) -> bool {
+        self.writer.as_ref().is_some_and(|writer| !writer.broken)
     }
 
     /// All orders, oldest first.

@@ -85,6 +85,12 @@ impl Kills {
         self.set.load()
     }
 
+    /// Whether an order could be given now.
+    #[must_use]
+    pub fn is_writable(&self) -> bool {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner).is_writable()
+    }
+
     /// All orders ever given, lifted ones too.
     #[must_use]
     pub fn orders(&self) -> Vec<Order> {
