@@ -133,8 +133,7 @@ pub fn inspect(object: &Object, role: Role<'_>, strictness: &Strictness<'_>) -> 
 /// The members that an answer repeats and that drift is judged by: those with a meaning here, in the document's order.
 #[must_use]
 pub fn known_members(object: &Object) -> Object {
-    let known = |name: &str| rules::KNOWN.contains(&name.split('#').next().unwrap_or_default());
-    object.iter().filter(|(name, _)| known(name)).map(|(name, value)| (name.to_owned(), value.clone())).collect()
+    object.iter().filter(|(name, _)| rules::is_known(name)).map(|(name, value)| (name.to_owned(), value.clone())).collect()
 }
 
 /// A knob as the level of a rule that does not hold.

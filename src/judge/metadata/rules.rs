@@ -72,36 +72,10 @@ const URIS: [&str; 12] = [
 const HTTPS_URIS: [&str; 4] =
     ["jwks_uri", "sector_identifier_uri", "signed_jwks_uri", "backchannel_client_notification_endpoint"];
 
-/// The members with a meaning here. `client_secret` and its end have one too: their presence refuses (`no_shared_secret`), in a
-/// statement as in a document.
-pub(super) const KNOWN: [&str; 35] = [
-    "client_name",
-    "client_id",
-    "token_endpoint_auth_method",
-    "scope",
-    "application_type",
-    "software_id",
-    "software_version",
-    "subject_type",
-    "redirect_uris",
-    "grant_types",
-    "response_types",
-    "contacts",
-    "token_endpoint_auth_methods_supported",
-    "post_logout_redirect_uris",
+/// Members of other types with a meaning here. `client_secret` and its end have one too: their presence refuses
+/// (`no_shared_secret`), in a statement as in a document.
+const OTHERS: [&str; 9] = [
     "jwks",
-    "jwks_uri",
-    "logo_uri",
-    "client_uri",
-    "tos_uri",
-    "policy_uri",
-    "sector_identifier_uri",
-    "initiate_login_uri",
-    "backchannel_logout_uri",
-    "backchannel_client_notification_endpoint",
-    "frontchannel_logout_uri",
-    "signed_jwks_uri",
-    "request_object_uri",
     "tls_client_auth_subject_dn",
     "tls_client_auth_san_dns",
     "tls_client_auth_san_uri",
@@ -111,6 +85,13 @@ pub(super) const KNOWN: [&str; 35] = [
     "client_secret_expires_at",
     "web_bot_auth",
 ];
+
+/// Whether a member says something about the client here. A `software_statement` does not: it is verified for itself.
+pub(super) fn is_known(name: &str) -> bool {
+    let base = name.split('#').next().unwrap_or_default();
+    base != "software_statement"
+        && (TEXTS.contains(&base) || LISTS.contains(&base) || URIS.contains(&base) || OTHERS.contains(&base))
+}
 
 impl Case<'_> {
     fn text(&self, name: &str) -> Option<&str> {
