@@ -231,7 +231,8 @@ fn verify_epoch(
     let Some((_, path)) = files.front() else { return Ok(None) };
     let mut chain = Chain::begin(log_id_of(path)?, so_far.epoch);
     let mut closed = false;
-    let mut looks = 0;
+    // How often the same place was looked at: a writer at work leaves others behind it.
+    let (mut looks, mut looked_at) = (0, None);
     let mut unfinished = 0;
     while let Some((first, path)) = files.front().cloned() {
         let before = (chain.clone(), *so_far);
@@ -253,7 +254,8 @@ fn verify_epoch(
             unfinished = if let Rest::Torn { bytes } = end.rest { bytes } else { 0 };
             continue;
         }
-        looks += 1;
+        looks = if looked_at == Some((first, end.offset)) { looks + 1 } else { 1 };
+        looked_at = Some((first, end.offset));
         if looks == LOOKS {
             return Err(recover::damage(&path, &end, &chain).into());
         }
