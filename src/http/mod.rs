@@ -79,7 +79,7 @@ impl App {
         // Asks for the role and limits the body itself: the server calls it past this router (`server::face`).
         let verify = Router::new().route(decisions::PATH, post(decisions::decide));
         let respond = Router::new()
-            .route("/v1/decisions", get(evidence::list))
+            .route(decisions::PATH, get(evidence::list))
             .route("/v1/decisions/{id}", get(evidence::show))
             .route("/v1/decisions/{id}/replay", post(evidence::replay))
             .route("/v1/revocations", get(operate::orders))

@@ -270,14 +270,26 @@ impl Inner {
         }
     }
 
-    /// Resolves a client: judge, fetch, judge … until it is decided. Each round adds what was wanted, so the rounds are bounded
-    /// by the judge's stages; the limit is a second belt.
+    /// Resolves a client for all who wait for it.
     async fn fly(&self, key: Digest, request: &Request, checked_after: Option<Timestamp>) -> Landed {
+        match self.judge_and_fetch(request, checked_after).await {
+            (dossier, Some((decision, rules))) => self.land(key, request, dossier, &decision, &rules).await,
+            (dossier, None) => Landed { entry: None, dossier: Arc::new(dossier), failed: None },
+        }
+    }
+
+    /// Judge, fetch, judge … until it is decided. Each round adds what was wanted, so the rounds are bounded by the judge's stages;
+    /// the limit is a second belt, and `None` when it held.
+    async fn judge_and_fetch(
+        &self,
+        request: &Request,
+        checked_after: Option<Timestamp>,
+    ) -> (Dossier, Option<(Decision, Arc<Rules>)>) {
         const ROUNDS_MAX: usize = 16;
         let mut dossier = Dossier::new();
         for _ in 0..ROUNDS_MAX {
             match self.step(request, &dossier) {
-                Ok((decision, rules)) => return self.land(key, request, dossier, &decision, &rules).await,
+                Ok(decided) => return (dossier, Some(decided)),
                 Err(wants) => {
                     for mut want in wants {
                         want.checked_after = want.checked_after.max(checked_after);
@@ -287,7 +299,7 @@ impl Inner {
                 }
             }
         }
-        Landed { entry: None, dossier: Arc::new(dossier), failed: None }
+        (dossier, None)
     }
 
     /// Records a resolution and caches it. A refusal is not cached: it is judged again for each caller, from the same dossier.
@@ -332,13 +344,7 @@ impl Inner {
         // Two purposes exist, so two rounds of wants at most.
         for _ in 0..4 {
             match self.step(request, &dossier) {
-                Ok((decision, rules)) => {
-                    let json = decision.to_json();
-                    let outcome = OutcomeRef::of(&decision, &json);
-                    let receipt = self.evaluation(request, &dossier, &decision, outcome, true, trace, &rules).await?;
-                    let id = self.ledger.id(&decision, &receipt);
-                    return Ok(Answer::new(decision, json, receipt, id, CacheState::Miss));
-                }
+                Ok((decision, rules)) => return self.answer_evaluated(request, &dossier, decision, &rules, trace).await,
                 Err(wants) => wants.into_iter().for_each(|want| {
                     let at = self.clock.now();
                     let late = Outcome::Absent(Absence::Timeout, "the caller's patience ended before the document came".into());
@@ -351,6 +357,22 @@ impl Inner {
             }
         }
         Err(Unavailable(AppendError::Overloaded))
+    }
+
+    /// Answers with a decision that was made from this dossier, once the record of everything is durable.
+    async fn answer_evaluated(
+        &self,
+        request: &Request,
+        dossier: &Dossier,
+        decision: Decision,
+        rules: &Rules,
+        trace: Option<String>,
+    ) -> Result<Answer, Unavailable> {
+        let json = decision.to_json();
+        let outcome = OutcomeRef::of(&decision, &json);
+        let receipt = self.evaluation(request, dossier, &decision, outcome, true, trace, rules).await?;
+        let id = self.ledger.id(&decision, &receipt);
+        Ok(Answer::new(decision, json, receipt, id, CacheState::Miss))
     }
 
     #[expect(clippy::too_many_arguments, reason = "a record holds everything; a struct would only repeat its fields")]

@@ -3,9 +3,8 @@
 
 use std::sync::Arc;
 
-use super::{Answer, CacheState, Service, Unavailable};
+use super::{Answer, Service, Unavailable};
 use crate::judge::Dossier;
-use crate::record::OutcomeRef;
 use crate::values::Request;
 
 impl Service {
@@ -14,28 +13,12 @@ impl Service {
     /// # Errors
     /// When the evidence cannot be made durable.
     pub async fn decide_once(&self, request: &Request) -> Result<(Answer, Dossier), Unavailable> {
-        // As for a flight: the judge's stages bound the rounds, the limit is a second belt.
-        const ROUNDS_MAX: usize = 16;
         let inner = &self.0;
-        let mut dossier = Dossier::new();
-        for _ in 0..ROUNDS_MAX {
-            match inner.step(request, &dossier) {
-                Ok((decision, rules)) => {
-                    let json = decision.to_json();
-                    let outcome = OutcomeRef::of(&decision, &json);
-                    let receipt = inner.evaluation(request, &dossier, &decision, outcome, true, None, &rules).await?;
-                    let id = inner.ledger.id(&decision, &receipt);
-                    return Ok((Answer::new(decision, json, receipt, id, CacheState::Miss), dossier));
-                }
-                Err(wants) => {
-                    for want in wants {
-                        let exhibit = inner.fetcher.fulfil(&want).await;
-                        dossier.insert(want.locator, exhibit);
-                    }
-                }
-            }
-        }
-        let answer = inner.answer_from(request, Arc::new(dossier.clone()), None).await?;
+        let (dossier, decided) = inner.judge_and_fetch(request, None).await;
+        let answer = match decided {
+            Some((decision, rules)) => inner.answer_evaluated(request, &dossier, decision, &rules, None).await?,
+            None => inner.answer_from(request, Arc::new(dossier.clone()), None).await?,
+        };
         Ok((answer, dossier))
     }
 }
