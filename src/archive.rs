@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::evidence::{LogReader, ReadError};
-use crate::judge::Rules;
+use crate::judge::{Decision, Rules};
 use crate::record::{DecisionId, Record};
 use crate::replay::{self, Archive, Replay};
 use crate::revocation::kill_log::{KillLog, KillLogError, Order};
@@ -61,6 +61,17 @@ impl Located {
     #[must_use]
     pub fn id(&self) -> Option<DecisionId> {
         self.record.outcome().map(|_| DecisionId::new(self.record.at(), &self.log, self.index))
+    }
+
+    /// The answer again, as JSON: a decision that was made from this record, its id and where its evidence is. How the client was
+    /// found is not part of it: that is past.
+    #[must_use]
+    pub fn answer(&self, decision: &Decision) -> Vec<u8> {
+        let core = decision.to_json();
+        let id = self.id().map(|id| id.to_string()).unwrap_or_default();
+        let (log, index, leaf) = (&self.log, self.index, self.leaf);
+        let head = format!(r#"{{"id":"{id}","evidence":{{"log":"{log}","index":{index},"leaf":"{leaf}","proof":null}},"#);
+        [head.as_bytes(), core.strip_prefix(b"{").unwrap_or_default()].concat()
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use clap::Args;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::Outcome;
 use super::context::{Context, json_text};
@@ -69,15 +69,7 @@ pub(super) fn again(data: &DataDir, located: &Located) -> Result<Value, Failure>
         }
         None => return Err(Failure::new("evidence", "that record is not a decision", "name the `id` of an answer")),
     };
-    let mut answer: Value = serde_json::from_slice(&decision.explained().to_json()).unwrap_or_default();
-    if let Some(members) = answer.as_object_mut() {
-        members.insert("id".into(), json!(located.id().map(|id| id.to_string())));
-        members.insert(
-            "evidence".into(),
-            json!({ "log": located.log, "index": located.index, "leaf": located.leaf, "proof": null }),
-        );
-    }
-    Ok(answer)
+    Ok(serde_json::from_slice(&located.answer(&decision.explained())).unwrap_or_default())
 }
 
 /// What the exhibits of a decision are: where each came from.

@@ -110,18 +110,8 @@ pub(super) async fn show(
         let Some(Replay::Same(decision)) = data.replay(&located) else {
             return Ok(Problem::conflict("the decision cannot be made again; ask for its replay to see why").into_response());
         };
-        let core = if explain { decision.explained().to_json() } else { decision.to_json() };
-        let inside = core.strip_prefix(b"{").unwrap_or_default();
-        let mut body = format!(
-            r#"{{"id":"{}","evidence":{{"log":"{}","index":{},"leaf":"{}","proof":null}},"#,
-            canonical(&located),
-            located.log,
-            located.index,
-            located.leaf
-        )
-        .into_bytes();
-        body.extend_from_slice(inside);
-        Ok(json(body))
+        let shown = if explain { decision.explained() } else { *decision };
+        Ok(json(located.answer(&shown)))
     })
     .await
 }
