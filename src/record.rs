@@ -11,6 +11,7 @@
 use minicbor::{Decode, Encode};
 
 use crate::judge::dossier::{Absence, Dossier, Exhibit, Locator, Outcome, Purpose, Response};
+use crate::judge::history::{Fingerprint, Known};
 use crate::judge::{Decision, Verdict};
 use crate::values::{Digest, PublicUrl, Timestamp};
 
@@ -99,6 +100,21 @@ pub struct Evaluation {
     /// The caller's trace (W3C Trace Context), 32 hex digits.
     #[n(10)]
     pub trace: Option<String>,
+    /// What was known about the client from the resolution before.
+    #[n(11)]
+    pub known: Option<KnownRef>,
+}
+
+/// What was known about a client before it was resolved.
+#[derive(Clone, PartialEq, Debug, Encode, Decode)]
+#[cbor(map)]
+pub struct KnownRef {
+    /// When it was first resolved, as far as the cache reached back.
+    #[n(0)]
+    pub first_seen: Timestamp,
+    /// Hashes of what it looked like, in the order of [`crate::judge::history::MEMBERS`].
+    #[n(1)]
+    pub fingerprint: Vec<u64>,
 }
 
 /// An answer about a client that was resolved earlier.
@@ -324,7 +340,7 @@ impl OutcomeRef {
             Verdict::Deny(_) => 1,
             Verdict::Unresolved(_) => 2,
         };
-        Self { verdict, code: decision.code().name().to_owned(), decision: Digest::of(json) }
+        Self { verdict, code: decision.code_name().to_owned(), decision: Digest::of(json) }
     }
 
     /// `allow`, `deny` or `unresolved`.
@@ -354,6 +370,21 @@ impl ClientFacts {
             key: client.signed_by().map(Digest::base64url),
             valid_until: Some(client.valid_until()),
         }
+    }
+}
+
+impl KnownRef {
+    /// Of what the judge was told.
+    #[must_use]
+    pub fn of(known: &Known) -> Self {
+        Self { first_seen: known.first_seen, fingerprint: known.fingerprint.hashes().to_vec() }
+    }
+
+    /// What the judge was told. `None` when it was another version that compared other members.
+    #[must_use]
+    pub fn restore(&self) -> Option<Known> {
+        let fingerprint = Fingerprint::from_hashes(&self.fingerprint)?;
+        Some(Known { first_seen: self.first_seen, fingerprint })
     }
 }
 

@@ -86,6 +86,7 @@ fn evaluation(answered: bool) -> Evaluation {
         },
         build: "countersign/0.1.0".into(),
         trace: Some("0af7651916cd43dd8448eb211c80319c".into()),
+        known: None,
     }
 }
 
@@ -119,6 +120,7 @@ fn records() -> Vec<(&'static str, Record)> {
         exhibits: vec![],
         client: ClientFacts::default(),
         trace: None,
+        known: None,
         outcome: outcome(2, "fetch.timeout"),
         ..evaluation(true)
     };

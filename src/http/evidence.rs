@@ -151,7 +151,7 @@ pub(super) async fn replay(State(app): State<App>, Path(id): Path<String>) -> Re
         });
         let summary = |decision: &crate::judge::Decision| Summary {
             decision: decision.word().to_owned(),
-            code: decision.code().name().to_owned(),
+            code: decision.code_name().to_owned(),
             digest: crate::values::Digest::of(&decision.to_json()).to_string(),
         };
         let (replay, now, detail) = match data.replay(&located) {

@@ -9,8 +9,9 @@ use crate::values::{Code, Digest, Timestamp};
 use super::anchors::Anchor;
 use super::finding::{Finding, Refusal};
 use super::grant::Grant;
+use super::history::{Fingerprint, Known};
 use super::metadata::ClientMetadata;
-use super::policy::Permit;
+use super::policy::{Permit, Principal};
 use super::revocation::{Standing, Target};
 
 /// How a client was resolved.
@@ -68,6 +69,14 @@ pub struct Resolved {
     pub(super) rules: Digest,
     pub(super) resolved_at: Timestamp,
     pub(super) valid_until: Timestamp,
+    /// When the oldest document that it rests on was obtained; `resolved_at` when it rests on none that was fetched.
+    pub(super) as_of: Timestamp,
+    pub(super) first_seen: Timestamp,
+    pub(super) fingerprint: Fingerprint,
+    /// Names this resolution under these rules: two with one version are the same to every policy.
+    pub(super) version: Digest,
+    /// The client as policies see it, or why it cannot be shown to them, which denies.
+    pub(super) principal: Result<Principal, Box<str>>,
 }
 
 /// The parts of an answer that are the same for each request about a client, as JSON: written once, when it is resolved.
@@ -143,6 +152,15 @@ impl Resolved {
     pub const fn rules(&self) -> Digest {
         self.rules
     }
+    /// What the next resolution should know about this one.
+    #[must_use]
+    pub const fn known(&self) -> Known {
+        Known { first_seen: self.first_seen, fingerprint: self.fingerprint }
+    }
+    /// Whether the documents are too old for what a policy demands.
+    pub(super) fn is_stale(&self, freshness: Option<std::time::Duration>, at: Timestamp) -> bool {
+        freshness.is_some_and(|age| at.since(self.as_of) > age)
+    }
 }
 
 /// The verdict. Three outcomes, not two.
@@ -176,7 +194,14 @@ impl Allowed {
         if let Some(statement) = &client.statement {
             not_after = not_after.min(statement.expires);
         }
-        let revalidate_at = client.valid_until.max(at).min(not_after);
+        if let Some(longest) = permit.longest() {
+            not_after = not_after.min(at.plus(longest));
+        }
+        let mut revalidate_at = client.valid_until.max(at).min(not_after);
+        // What needs a fresh look must be asked about again before it is used after that.
+        if let Some(age) = permit.freshness() {
+            revalidate_at = revalidate_at.min(client.as_of.plus(age)).max(at);
+        }
         Self { grant, standing, permit, not_after, revalidate_at }
     }
 
@@ -281,6 +306,14 @@ impl Decision {
         match &self.verdict {
             Verdict::Allow(_) => Code::Ok,
             Verdict::Deny(refusal) | Verdict::Unresolved(refusal) => refusal.code,
+        }
+    }
+    /// The code that is answered: [`Self::code`], or the one that a policy gives for `policy.denied`.
+    #[must_use]
+    pub fn code_name(&self) -> &str {
+        match &self.verdict {
+            Verdict::Allow(_) => Code::Ok.name(),
+            Verdict::Deny(refusal) | Verdict::Unresolved(refusal) => refusal.code_name(),
         }
     }
     /// `allow`, `deny` or `unresolved`.

@@ -141,6 +141,12 @@ impl<'a> UnverifiedJws<'a> {
         self.payload.get("iss").and_then(Json::as_str)
     }
 
+    /// The `sub` that the token claims: only good for choosing what is known from before.
+    #[must_use]
+    pub fn claimed_subject(&self) -> Option<&str> {
+        self.payload.get("sub").and_then(Json::as_str)
+    }
+
     /// The `kid` that the token claims: only good for choosing among trusted keys.
     #[must_use]
     pub fn claimed_kid(&self) -> Option<&str> {

@@ -8,8 +8,8 @@ use crate::values::{Code, Digest, Timestamp};
 
 use super::Parts;
 use super::decision::{Allowed, Decision, Resolved, Shown, Verdict};
-use super::finding::Finding;
-use super::policy::Obligation;
+use super::finding::{Denied, Finding};
+use super::policy::Obliged;
 use super::revocation::State;
 
 /// Seconds after which an unresolved decision is worth asking for again: about one fetch with its deadline.
@@ -32,7 +32,7 @@ impl Decision {
         let allowed = if let Verdict::Allow(allowed) = self.verdict() { Some(&**allowed) } else { None };
         DecisionView {
             decision: self.word(),
-            code: self.code().name(),
+            code: self.code_name(),
             detail: self.detail(),
             at: self.at(),
             findings: Findings(self),
@@ -46,8 +46,17 @@ impl Decision {
             lifetime: allowed.map(|a| LifetimeView { not_after: a.not_after(), revalidate_at: a.revalidate_at() }),
             revocation: self.revocation_view(client, allowed),
             rules: self.rules(),
-            obligations: allowed.map(|a| a.permit().obligations()).unwrap_or_default().iter().map(ObligationView::of).collect(),
+            policy: self.denied().map(DeniedView::of),
+            obligations: allowed.map(|a| a.permit().obligations()).unwrap_or_default(),
             retry_after_s: matches!(self.verdict(), Verdict::Unresolved(_)).then_some(RETRY_AFTER_S),
+        }
+    }
+
+    /// What the policies say to a denial of theirs.
+    fn denied(&self) -> Option<&Denied> {
+        match self.verdict() {
+            Verdict::Allow(_) => None,
+            Verdict::Deny(refusal) | Verdict::Unresolved(refusal) => refusal.policy.as_deref(),
         }
     }
 
@@ -77,7 +86,7 @@ impl Decision {
 #[derive(Serialize)]
 struct DecisionView<'a> {
     decision: &'static str,
-    code: &'static str,
+    code: &'a str,
     detail: &'a str,
     at: Timestamp,
     findings: Findings<'a>,
@@ -88,7 +97,9 @@ struct DecisionView<'a> {
     lifetime: Option<LifetimeView>,
     revocation: RevocationView<'a>,
     rules: Digest,
-    obligations: Vec<ObligationView>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    policy: Option<DeniedView<'a>>,
+    obligations: &'a [Obliged],
     retry_after_s: Option<u64>,
 }
 
@@ -195,11 +206,11 @@ struct ApprovalView<'a> {
     by: &'a str,
     ticket: &'a str,
     anchor: &'a str,
-    policy: &'static [&'static str],
+    policy: &'a [Box<str>],
 }
 
 impl<'a> ApprovalView<'a> {
-    fn of(client: &'a Resolved, allowed: &Allowed) -> Self {
+    fn of(client: &'a Resolved, allowed: &'a Allowed) -> Self {
         let approval = &client.anchor().approval;
         Self { by: &approval.by, ticket: &approval.ticket, anchor: &client.anchor().id, policy: allowed.permit().policies() }
     }
@@ -241,15 +252,16 @@ struct SourceView {
     state: &'static str,
 }
 
+/// Which policies deny, and what to do about it.
 #[derive(Serialize)]
-struct ObligationView {
-    id: &'static str,
-    #[serde(rename = "type")]
-    kind: &'static str,
+struct DeniedView<'a> {
+    forbids: &'a [Box<str>],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    advice: Option<&'a str>,
 }
 
-impl ObligationView {
-    const fn of(obligation: &Obligation) -> Self {
-        Self { id: obligation.id, kind: obligation.kind }
+impl<'a> DeniedView<'a> {
+    fn of(denied: &'a Denied) -> Self {
+        Self { forbids: &denied.policies, advice: denied.advice.as_deref() }
     }
 }

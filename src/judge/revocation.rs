@@ -68,7 +68,7 @@ pub fn targets_of(id: &str) -> Vec<Target> {
     std::iter::once(Target::new(TargetKind::Client, id)).chain(host).collect()
 }
 
-fn host_of(id: &str) -> Option<&str> {
+pub(super) fn host_of(id: &str) -> Option<&str> {
     let authority = id.split_once("://")?.1.split(['/', '?', '#']).next()?;
     let host_and_port = authority.rsplit('@').next()?;
     let host = match host_and_port.rfind(']') {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::judge::anchors::AnchorFile;
-use crate::judge::{Dossier, KillSet, Refusal, Rules, RulesSource, Step, Verdict, judge};
+use crate::judge::{Dossier, KillSet, Refusal, Rules, RulesError, RulesSource, Step, Verdict, judge};
 use crate::values::Timestamp;
 use crate::values::client::{Client, Request};
 use crate::values::json::{Json, Object};
@@ -134,7 +134,7 @@ pub fn most_trusting_rules(
     class: Option<&str>,
     public_set: &serde_json::Value,
     base: &RulesSource,
-) -> Result<Rules, crate::judge::anchors::AnchorError> {
+) -> Result<Rules, RulesError> {
     let quoted = |text: &str| toml::Value::String(text.to_owned()).to_string();
     let text = format!(
         "id = \"trial\"\nkind = \"statement-issuer\"\n\
@@ -203,6 +203,7 @@ mod tests {
             allow_networks: Vec::new(),
             anchors: Vec::new(),
             files: BTreeMap::new(),
+            policies: Default::default(),
         };
         let rules = most_trusting_rules(&spec.issuer, spec.class.as_deref(), &key.public_set(), &base).unwrap();
         let jws = key.sign(TYPE, &claims(&spec, at(), "j1")).unwrap();

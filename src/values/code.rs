@@ -111,7 +111,9 @@ RedirectUriMismatch "redirect_uri.mismatch" "RFC 9700 4.1.3" No "invalid_request
 GrantScope "grant.scope" "PRODUCT R6" No "invalid_scope" "None of the scopes asked for can be granted." "Ask for scopes that the statement and the anchor both allow.";
 GrantTool "grant.tool" "PRODUCT R6" No "invalid_scope" "None of the tools asked for can be granted." "Ask for tools that the statement and the anchor both allow.";
 GrantType "grant.type" "RFC 7591 2" No "unauthorized_client" "The client has not registered this grant type." "Add it to `grant_types`.";
-PolicyDenied "policy.denied" "PRODUCT R12" No "access_denied" "The policy does not permit this." "See the detail for the rule.";
+PolicyDenied "policy.denied" "PRODUCT R12" No "access_denied" "The policy does not permit this." "See the detail for the policy, and `policy.advice` for what to do. A policy may give a reason of its own, `policy.<reason>`.";
+PolicyError "policy.error" "PRODUCT R12" No "access_denied" "A policy could not be evaluated, so nothing is permitted." "Correct the policy that the detail names; `countersign policy test` finds such cases before they happen.";
+PolicyStaleResolution "policy.stale_resolution" "PRODUCT R9" Later "temporarily_unavailable" "The policy demands a fresher look at the client's documents than could be had." "Ask again; check the origin of the client's documents.";
 EvidenceUnavailable "evidence.unavailable" "PRODUCT R17" Later "temporarily_unavailable" "The evidence could not be made durable, so there is no answer." "Look at the verifier's disk and `/readyz`.";
 }
 

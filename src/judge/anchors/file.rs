@@ -263,7 +263,7 @@ fn patterns(texts: &[String], name: &str) -> Result<Vec<Pattern>, String> {
 }
 
 /// `30s`, `15m`, `24h`, `7d`.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(in super::super) fn duration(text: &str) -> Result<Duration, String> {
     let fail = || format!("{text:?} is not a duration such as 30s, 15m, 24h or 7d");
     let span: jiff::Span = text.parse().map_err(|_| fail())?;
     let exact = span.to_duration(jiff::SpanRelativeTo::days_are_24_hours()).map_err(|_| fail())?;
