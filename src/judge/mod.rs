@@ -18,6 +18,7 @@ pub mod anchors;
 mod case;
 mod cimd;
 pub mod decision;
+pub mod delegation;
 pub mod dossier;
 pub mod finding;
 pub mod grant;
@@ -41,6 +42,7 @@ pub use rules::{Rules, RulesSource};
 use anchors::Anchor;
 use case::Case;
 use decision::{Allowed, Shown, StatementFacts};
+use delegation::Link;
 use metadata::ClientMetadata;
 use revocation::{Target, TargetKind};
 
@@ -151,6 +153,7 @@ fn permit(
     findings.push(Finding { check: Check::SourceAllowed, holds: true, rests_on: None, detail: None });
     anchors().try_for_each(|anchor| anchor.check_approval(at))?;
     findings.push(Finding { check: Check::AnchorApproval, holds: true, rests_on: None, detail: None });
+    delegation::check_may_act(client)?;
     let names_status = client.statement.as_ref().is_some_and(|statement| statement.names_status);
     let standing = revocation::check(&client.targets, names_status, &client.anchor, kills, at, findings)?;
     let grant = grant::check(&request.request, client, &rules.source().knobs, findings)?;
@@ -180,6 +183,8 @@ struct Parts<'a> {
     metadata: ClientMetadata,
     members: Object,
     statement: Option<StatementFacts>,
+    /// Who vouched for whom above it, root first.
+    delegation: Vec<Link>,
     targets: Vec<Target>,
 }
 
@@ -195,6 +200,7 @@ fn build(case: &mut Case<'_>, parts: Parts<'_>) -> Resolved {
         targets.push(Target::new(TargetKind::Anchor, &anchor.id));
     }
     targets.extend(metadata.keys().iter().map(|key| Target::new(TargetKind::Key, &key.base64url())));
+    targets.extend(parts.delegation.iter().flat_map(Link::targets));
     targets.sort_unstable();
     targets.dedup();
     let boxed = |text: Option<String>| text.map(String::into_boxed_str);
@@ -210,6 +216,7 @@ fn build(case: &mut Case<'_>, parts: Parts<'_>) -> Resolved {
         shown,
         tools: parts.tools,
         statement: parts.statement,
+        delegation: parts.delegation.into(),
         path,
         findings: std::mem::take(&mut case.findings).into(),
         targets: targets.into(),
