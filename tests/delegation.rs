@@ -177,6 +177,29 @@ fn no_damaged_chain_is_allowed() {
     }
 }
 
+/// A token that nobody signed, about whose parent something is claimed.
+fn unsigned(parent: &Value) -> String {
+    let part = |json: Value| BASE64URL_NOPAD.encode(json.to_string().as_bytes());
+    format!("{}.{}.AA", part(json!({ "alg": "ES256" })), part(json!({ "parent": parent })))
+}
+
+/// What is too deep is refused for that and not read further, however it goes on.
+#[test]
+fn the_way_down_is_bounded() {
+    let rules = made_rules();
+    for (levels, expect) in [
+        (1, Code::DelegationMalformed),
+        (4, Code::DelegationMalformed),
+        (5, Code::DelegationTooDeep),
+        (12, Code::DelegationTooDeep),
+    ] {
+        for end in [json!("hello"), json!(7), Value::Null] {
+            let leaf = (0..levels).fold(end, |parent, _| unsigned(&parent).into());
+            assert_eq!(decide(&rules, leaf.as_str().unwrap()).code(), expect, "{levels} levels");
+        }
+    }
+}
+
 /// `iat` of everything that is made here, a second before [`AT`].
 const NOW: u64 = 1_795_348_799;
 

@@ -14,7 +14,7 @@ use crate::values::Timestamp;
 mod documents;
 mod origin;
 
-pub use documents::{AGENT, CHAT, CLI, HUGE, LEGACY, MOVED, PARTNER, REGISTRY, STRANGER, THIEF};
+pub use documents::{AGENT, CHAT, CLI, HUGE, LEGACY, MOVED, PARTNER, PARTNER_AGENT, REGISTRY, SPAWNED_AGENT, STRANGER, THIEF};
 pub use origin::Origin;
 
 /// Why the world cannot be made.
@@ -52,6 +52,7 @@ pub struct World {
     origin: Origin,
     registry: IssuerKey,
     impostor: IssuerKey,
+    partner_agent: IssuerKey,
 }
 
 impl World {
@@ -65,7 +66,8 @@ impl World {
         // The same `kid`: what tells the two apart is the signature alone.
         let impostor = IssuerKey::generate(Algorithm::ES256, Some("registry-1"))?;
         let origin = Origin::start(&directory.join("ca.pem"), documents::all(&registry)).await?;
-        let world = Self { directory: directory.to_owned(), origin, registry, impostor };
+        let partner_agent = IssuerKey::generate(Algorithm::EdDSA, Some("orders-1"))?;
+        let world = Self { directory: directory.to_owned(), origin, registry, impostor, partner_agent };
         world.write("countersign.toml", &world.configuration())?;
         for (name, text) in documents::anchors(at) {
             world.write(&format!("trust-anchors/{name}"), &text)?;
@@ -99,6 +101,58 @@ impl World {
     /// When it cannot be signed.
     pub fn forged_statement(&self, at: Timestamp, jti: &str) -> Result<String, DemoError> {
         Ok(self.impostor.sign(statements::TYPE, &statements::claims(&agent(), at, jti))?)
+    }
+
+    /// A statement of the registry about the partner's agent: an hour, one tool, and the key with which it may launch one level
+    /// of agents.
+    ///
+    /// # Errors
+    /// When it cannot be signed.
+    pub fn delegating_statement(&self, at: Timestamp, jti: &str) -> Result<String, DemoError> {
+        self.about_partner_agent(at, jti, Some("orders@supplier.example"))
+    }
+
+    /// The same statement, but nobody answers for the client.
+    ///
+    /// # Errors
+    /// When it cannot be signed.
+    pub fn ownerless_statement(&self, at: Timestamp, jti: &str) -> Result<String, DemoError> {
+        self.about_partner_agent(at, jti, None)
+    }
+
+    /// A statement of the partner's agent about one that it launches: ten minutes, one scope less. `parent` is its own.
+    ///
+    /// # Errors
+    /// When it cannot be signed.
+    pub fn spawned_statement(&self, at: Timestamp, jti: &str, parent: &str) -> Result<String, DemoError> {
+        let spec = StatementSpec {
+            issuer: PARTNER_AGENT.into(),
+            client_id: SPAWNED_AGENT.into(),
+            lifetime: Duration::from_secs(600),
+            scopes: vec!["files.read".into()],
+            purpose: Some("reads one order".into()),
+            parent: Some(parent.to_owned()),
+            ..StatementSpec::default()
+        };
+        Ok(self.partner_agent.sign(statements::TYPE, &statements::claims(&spec, at, jti))?)
+    }
+
+    fn about_partner_agent(&self, at: Timestamp, jti: &str, owner: Option<&str>) -> Result<String, DemoError> {
+        let spec = StatementSpec {
+            issuer: REGISTRY.into(),
+            client_id: PARTNER_AGENT.into(),
+            lifetime: Duration::from_secs(3600),
+            scopes: vec!["files.read".into(), "search".into()],
+            tools: vec!["files.read".into()],
+            owner: owner.map(str::to_owned),
+            purpose: Some("books orders".into()),
+            environment: Some("production".into()),
+            class: Some("partner".into()),
+            keys: statements::public_keys(self.partner_agent.public_set().to_string().as_bytes()).ok(),
+            delegation_depth: Some(1),
+            ..StatementSpec::default()
+        };
+        Ok(self.registry.sign(statements::TYPE, &statements::claims(&spec, at, jti))?)
     }
 
     /// Where names are, how special-use addresses may be dialled, whose certificates are believed: what makes loopback look
