@@ -192,3 +192,60 @@ fn agent() -> StatementSpec {
         ..StatementSpec::default()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::config::Config;
+    use crate::judge::dossier::{Exhibit, Outcome, Response};
+    use crate::judge::{Decision, Dossier, KillSet, Step, judge};
+    use crate::values::Request;
+
+    /// The answer of the demo's verifier; the registry's keys are all that it may fetch.
+    fn ask(world: &World, at: Timestamp, statement: &str) -> Decision {
+        let config = Config::load(Some(&world.config_file()), []).unwrap();
+        let (rules, kills, mut dossier) = (crate::rules::load(&config).unwrap(), KillSet::default(), Dossier::new());
+        let mut request = Request::default();
+        request.client.software_statement = Some(statement.to_owned());
+        request.source.gateway = Some("gw-demo".into());
+        (request.request.scopes, request.request.tools) =
+            (vec!["files.read".into(), "search".into()], vec!["files.read".into(), "search".into()]);
+        loop {
+            match judge(&request, &dossier, &rules, &kills, at) {
+                Step::Decided(decision) => return decision,
+                Step::Need(wants) => {
+                    for want in wants {
+                        let keys = world.registry.public_set().to_string();
+                        let outcome = Outcome::Response(Response::new(200, vec![], keys.as_bytes().into()));
+                        let exhibit = Exhibit { outcome, obtained_at: at, checked_at: at };
+                        assert!(dossier.get(&want.locator).is_none());
+                        dossier.insert(want.locator, Arc::new(exhibit));
+                    }
+                }
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn an_agent_launches_one_with_less() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = Timestamp::parse("2026-11-22T12:00:00Z").unwrap();
+        let world = World::start(directory.path(), at).await.unwrap();
+        let own = world.delegating_statement(at, "j1").unwrap();
+        let child = world.spawned_statement(at, "j2", &own).unwrap();
+        let granted = |statement: &str| {
+            let decision = ask(&world, at, statement);
+            let crate::judge::Verdict::Allow(allowed) = decision.verdict() else { panic!("{}", decision.detail()) };
+            let lives = allowed.not_after().since(at).as_secs();
+            (allowed.grant().scopes().join(" "), allowed.grant().tools().join(" "), lives)
+        };
+        assert_eq!(granted(&own), ("files.read search".into(), "files.read".into(), 3600));
+        assert_eq!(granted(&child), ("files.read".into(), "files.read".into(), 600));
+        assert_eq!(ask(&world, at, &world.ownerless_statement(at, "j3").unwrap()).code().name(), "policy.denied");
+        // A child of a child is one level too many.
+        let third = world.spawned_statement(at, "j4", &child).unwrap();
+        assert_eq!(ask(&world, at, &third).code().name(), "delegation.too_deep");
+    }
+}
