@@ -187,6 +187,9 @@ pub struct ClientFacts {
     /// Until when the resolution may be used.
     #[n(7)]
     pub valid_until: Option<Timestamp>,
+    /// The clients that vouched, each for the next, root first; `None` when nobody delegated to it.
+    #[n(20)]
+    pub parents: Option<Vec<String>>,
 }
 
 /// One exhibit, its body by digest.
@@ -360,6 +363,7 @@ impl ClientFacts {
     pub fn of(decision: &Decision) -> Self {
         let id = decision.client_id().map(str::to_owned);
         let Some(client) = decision.client() else { return Self { id, ..Self::default() } };
+        let parents: Vec<String> = client.parents().iter().map(|link| link.client().to_owned()).collect();
         Self {
             id,
             anchor: Some(client.anchor().id.clone()),
@@ -369,6 +373,7 @@ impl ClientFacts {
             statement: client.statement_digest().copied(),
             key: client.signed_by().map(Digest::base64url),
             valid_until: Some(client.valid_until()),
+            parents: (!parents.is_empty()).then_some(parents),
         }
     }
 }

@@ -121,6 +121,42 @@ fn a_key_signs_what_an_anchor_vouches_for() {
     check(here, sign, 0, "every verifier would refuse this: statement.self_vouched");
 }
 
+/// The chain of `anchors sign --help`, by the commands that it names.
+#[test]
+fn a_client_vouches_for_one_that_it_launches() {
+    let directory = tempfile::tempdir().unwrap();
+    let here = directory.path();
+    fs::create_dir(here.join("trust-anchors")).unwrap();
+    let save = |name: &str, arguments: &str| fs::write(here.join(name), check(here, arguments, 0, "")).unwrap();
+    save("trust-anchors/registry.jwks.json", "anchors keygen --out registry.jwk");
+    save("agent.jwks.json", "anchors keygen --alg EdDSA --out agent.jwk");
+    let anchor = fs::read_to_string(root().join("trust-anchors/registry.toml.example")).unwrap();
+    let published = r#"jwks_uri   = "https://registry.acme.example/jwks.json""#;
+    fs::write(here.join("trust-anchors/r.toml"), anchor.replace(published, r#"jwks_file = "registry.jwks.json""#)).unwrap();
+    let lead = "anchors sign --key registry.jwk --issuer https://registry.acme.example --client-id https://agents.acme.example/lead \
+                --owner o --purpose p --class agent --scope files.read --scope search --delegation-depth 1";
+    save("lead.jwt", &format!("{lead} --jwks agent.jwks.json"));
+    save("keyless.jwt", lead);
+    let child =
+        |parent: &str| format!("anchors sign --key agent.jwk --parent {parent} --client-id https://agents.acme.example/lead/1");
+    let sound = check(here, &format!("{} --scope files.read --lifetime 10m --json", child("lead.jwt")), 0, "\"warnings\": []");
+    assert!(sound.contains("\"iss\": \"https://agents.acme.example/lead\""), "{sound}");
+    save("child.jwt", &format!("{} --scope files.read --lifetime 10m", child("lead.jwt")));
+    let verify = "verify @child.jwt --gateway gw-eu --region eu-1 --scope files.read --scope search --json";
+    let answer = check(here, verify, 0, "\"client\":\"https://agents.acme.example/lead\"");
+    assert!(answer.contains(r#""scopes":["files.read"]"#), "{answer}");
+    check(here, "lint @child.jwt", 0, "delegation.scope");
+    check(here, &format!("{} --scope admin", child("lead.jwt")), 0, "every verifier would refuse this: delegation.scope");
+    check(here, &child("keyless.jwt"), 0, "every verifier would refuse this: delegation.not_allowed");
+    check(here, &format!("{} --issuer https://x.example", child("lead.jwt")), 0, "delegation.issuer");
+    // The child has no key in its statement.
+    check(here, &child("child.jwt"), 0, "delegation.not_allowed");
+    check(here, &child("agent.jwks.json"), 1, "no statement with a `sub`");
+    check(here, &format!("{lead} --jwks agent.jwk"), 1, "private or symmetric");
+    check(here, &format!("{} --delegation-depth 5", child("lead.jwt")), 64, "0..=4");
+    check(here, "anchors sign --key agent.jwk --client-id x", 64, "--issuer");
+}
+
 #[test]
 fn the_demo_tells_its_story() {
     let directory = tempfile::tempdir().unwrap();

@@ -83,6 +83,7 @@ fn evaluation(answered: bool) -> Evaluation {
             statement: Some(digest("statement")),
             key: Some(digest("key").base64url()),
             valid_until: Some(moment()),
+            ..ClientFacts::default()
         },
         build: "countersign/0.1.0".into(),
         trace: Some("0af7651916cd43dd8448eb211c80319c".into()),

@@ -54,6 +54,19 @@ struct Trust {
     assurance: String,
     anchor: String,
     path: Vec<String>,
+    /// The clients that vouched, each for the next, root first; left out when the anchor itself vouches.
+    delegation: Option<Vec<Link>>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct Link {
+    client: String,
+    /// Digest of its statement.
+    statement: String,
+    class: String,
+    expires: String,
+    /// Thumbprint of the key that signed its statement.
+    key: String,
 }
 
 #[derive(Serialize, ToSchema)]

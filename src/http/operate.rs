@@ -174,6 +174,7 @@ pub(super) async fn anchors(State(app): State<App>) -> Response {
                 "scopes": anchor.vouches.scopes.iter().map(|pattern| pattern.as_written()).collect::<Vec<_>>(),
                 "tools": anchor.vouches.tools.iter().map(|pattern| pattern.as_written()).collect::<Vec<_>>(),
                 "max_lifetime_s": anchor.vouches.max_lifetime.as_secs(),
+                "max_delegation_depth": anchor.vouches.max_delegation_depth,
             })
         })
         .collect();

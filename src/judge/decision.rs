@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 use crate::values::{Code, Digest, Timestamp};
 
 use super::anchors::Anchor;
+use super::delegation::Link;
 use super::finding::{Finding, Refusal};
 use super::grant::Grant;
 use super::history::{Fingerprint, Known};
@@ -62,6 +63,8 @@ pub struct Resolved {
     pub(super) shown: Shown,
     pub(super) tools: Option<Box<[Box<str>]>>,
     pub(super) statement: Option<StatementFacts>,
+    /// Its ancestors, root first; empty when nobody delegated to it.
+    pub(super) delegation: Box<[Link]>,
     /// Digests of what it rests on, in the order in which it was looked at. Findings point into it.
     pub(super) path: Box<[Digest]>,
     pub(super) findings: Box<[Finding]>,
@@ -136,6 +139,16 @@ impl Resolved {
     #[must_use]
     pub fn signed_by(&self) -> Option<&Digest> {
         self.statement.as_ref().map(|statement| &statement.signed_by)
+    }
+    /// How many clients stand between it and the anchor: 0 for one that the anchor itself vouches for.
+    #[must_use]
+    pub fn depth(&self) -> u8 {
+        u8::try_from(self.delegation.len()).unwrap_or(u8::MAX)
+    }
+    /// The clients that vouched, each for the next, root first; its own parent is the last.
+    #[must_use]
+    pub fn parents(&self) -> &[Link] {
+        &self.delegation
     }
     /// When it was resolved.
     #[must_use]

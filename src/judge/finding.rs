@@ -64,6 +64,17 @@ checks! {
     StatementClient "statement.client" "CONTRACT 6";
     StatementNotSelfVouched "statement.not_self_vouched" "PRODUCT R5";
     StatementStatus "statement.status" "CONTRACT 3";
+    DelegationParent "delegation.parent" "CONTRACT 7";
+    DelegationDepth "delegation.depth" "CONTRACT 7";
+    DelegationAllowed "delegation.allowed" "CONTRACT 7";
+    DelegationIssuer "delegation.issuer" "CONTRACT 7";
+    DelegationNoLoop "delegation.no_loop" "CONTRACT 7";
+    DelegationLifetime "delegation.lifetime" "PRODUCT R7";
+    DelegationScope "delegation.scope" "PRODUCT R7";
+    DelegationTools "delegation.tools" "PRODUCT R7";
+    DelegationClass "delegation.class" "PRODUCT R7";
+    DelegationOwner "delegation.owner" "PRODUCT R8";
+    DelegationBroker "delegation.broker" "PRODUCT R5";
     ClientUnchanged "client.unchanged" "PRODUCT R10";
     AnchorCovers "anchor.covers" "PRODUCT R1";
     AnchorApproval "anchor.approval" "PRODUCT R3";

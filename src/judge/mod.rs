@@ -19,6 +19,7 @@ pub mod anchors;
 mod case;
 mod cimd;
 pub mod decision;
+pub mod delegation;
 pub mod dossier;
 pub mod finding;
 pub mod grant;
@@ -43,6 +44,7 @@ pub use rules::{Rules, RulesError, RulesSource};
 use anchors::Anchor;
 use case::Case;
 use decision::{Allowed, Shown, StatementFacts};
+use delegation::Link;
 use history::Fingerprint;
 use metadata::ClientMetadata;
 use policy::facts::About;
@@ -183,6 +185,7 @@ impl Look<'_> {
         findings.push(holds(Check::SourceAllowed));
         anchors().try_for_each(|anchor| anchor.check_approval(at))?;
         findings.push(holds(Check::AnchorApproval));
+        delegation::check_may_act(client)?;
         let names_status = client.statement.as_ref().is_some_and(|statement| statement.names_status);
         let standing = revocation::check(&client.targets, names_status, &client.anchor, kills, at, findings)?;
         let reach = grant::reach(&request.request, client, &rules.source().knobs, findings)?;
@@ -251,6 +254,8 @@ struct Parts<'a> {
     metadata: ClientMetadata,
     members: Object,
     statement: Option<StatementFacts>,
+    /// Who vouched for whom above it, root first.
+    delegation: Vec<Link>,
     targets: Vec<Target>,
 }
 
@@ -275,6 +280,7 @@ fn build(case: &mut Case<'_>, parts: Parts<'_>) -> Resolved {
         targets.push(Target::new(TargetKind::Anchor, &anchor.id));
     }
     targets.extend(metadata.keys().iter().map(|key| Target::new(TargetKind::Key, &key.base64url())));
+    targets.extend(parts.delegation.iter().flat_map(Link::targets));
     targets.sort_unstable();
     targets.dedup();
     let boxed = |text: Option<String>| text.map(String::into_boxed_str);
@@ -290,6 +296,7 @@ fn build(case: &mut Case<'_>, parts: Parts<'_>) -> Resolved {
         shown,
         tools: parts.tools,
         statement: parts.statement,
+        delegation: parts.delegation.into(),
         path,
         findings: std::mem::take(&mut case.findings).into(),
         targets: targets.into(),
@@ -339,7 +346,7 @@ fn about<'a>(case: &Case<'_>, parts: &'a Parts<'_>, first_seen: Timestamp, chang
         keys: parts.metadata.keys().iter().map(Digest::base64url).collect(),
         auth_method: member("token_endpoint_auth_method"),
         redirects: !parts.metadata.redirect_uris().is_empty(),
-        ancestors: Vec::new(),
+        ancestors: parts.delegation.iter().map(Link::client).collect(),
         first_seen,
         changed,
         resolved_at: case.at,

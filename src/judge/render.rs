@@ -8,6 +8,7 @@ use crate::values::{Code, Digest, Timestamp};
 
 use super::Parts;
 use super::decision::{Allowed, Decision, Resolved, Shown, Verdict};
+use super::delegation::Link;
 use super::finding::{Denied, Finding};
 use super::policy::Obliged;
 use super::revocation::State;
@@ -165,13 +166,32 @@ struct TrustView<'a> {
     assurance: &'static str,
     anchor: &'a str,
     path: &'a [Digest],
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    delegation: Vec<LinkView<'a>>,
+}
+
+#[derive(Serialize)]
+struct LinkView<'a> {
+    client: &'a str,
+    statement: &'a Digest,
+    class: &'a str,
+    expires: Timestamp,
+    key: String,
+}
+
+impl<'a> LinkView<'a> {
+    fn of(link: &'a Link) -> Self {
+        let (client, statement, class) = (link.client(), link.statement(), link.class());
+        Self { client, statement, class, expires: link.expires(), key: link.signed_by().base64url() }
+    }
 }
 
 impl Shown {
     /// Of a client that is being resolved.
     pub(super) fn of(parts: &Parts<'_>, path: &[Digest]) -> Self {
         let (method, assurance) = (parts.method.name(), parts.method.assurance());
-        let trust = TrustView { method, assurance, anchor: &parts.anchor.id, path };
+        let delegation = parts.delegation.iter().map(LinkView::of).collect();
+        let trust = TrustView { method, assurance, anchor: &parts.anchor.id, path, delegation };
         Self { client: written(&ClientView::of(parts)), trust: written(&trust), handles: written(&handles(parts)) }
     }
 }
@@ -190,6 +210,11 @@ fn handles(parts: &Parts<'_>) -> Vec<String> {
     }
     list.extend(parts.anchor.issuer().map(|issuer| format!("issuer:{issuer}")));
     list.push(format!("anchor:{}", parts.anchor.id));
+    for link in &parts.delegation {
+        list.push(format!("client:{}", link.client()));
+        list.push(format!("statement:{}", link.statement()));
+        list.push(format!("key:{}", link.signed_by().base64url()));
+    }
     list
 }
 

@@ -70,7 +70,7 @@ impl Row {
         match self.check.name().split('.').next().unwrap_or_default() {
             "client_id" | "request" => "Identifier",
             "fetch" => "Serving",
-            "jose" | "statement" | "anchor" => "Statement",
+            "jose" | "statement" | "delegation" | "anchor" => "Statement",
             _ => "Document",
         }
     }
