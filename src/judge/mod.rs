@@ -24,6 +24,7 @@ pub mod grant;
 pub mod jose;
 pub mod jwk;
 pub mod metadata;
+pub mod overrides;
 pub mod policy;
 pub mod profile;
 pub mod redirect;
