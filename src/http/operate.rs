@@ -95,7 +95,7 @@ pub(super) struct LiftRequest {
     by: Option<String>,
 }
 
-/// Lifts an order, by a new order. Nothing is erased.
+/// Lifts a kill, or ends an override before its time, by a new order. Nothing is erased.
 #[utoipa::path(delete, path = "/v1/revocations/{sequence}", request_body = LiftRequest, responses(
     (status = 201, description = "lifted", body = Given),
     (status = 404, description = "no such order", body = Problem),
@@ -152,6 +152,9 @@ pub(super) fn refused(error: RevokeError) -> Response {
     match error {
         RevokeError::NoSuchOrder(_) | RevokeError::NoSuchOverride(_) => Problem::not_found(error.to_string()).into_response(),
         RevokeError::Log(KillLogError::Refused(wrong @ Wrong::Reviews)) => Problem::conflict(wrong.to_string()).into_response(),
+        RevokeError::Log(KillLogError::Refused(Wrong::Terms { field, rule })) => {
+            Problem::bad_request(field, rule).into_response()
+        }
         RevokeError::Log(KillLogError::Refused(wrong)) => Problem::bad_request("body", wrong.to_string()).into_response(),
         RevokeError::Target(..) => Problem::bad_request("body", error.to_string()).into_response(),
         RevokeError::Evidence { error, .. } => Problem::unavailable(&crate::service::Unavailable(error)).into_response(),

@@ -9,6 +9,7 @@ use super::kill_set;
 use crate::evidence::AppendError;
 use crate::judge::KillSet;
 use crate::judge::revocation::TargetKind;
+use crate::overrides::{self, Listed};
 use crate::record::{self, Record, Revocation};
 use crate::revocation::kill_log::{Act, Action, KillLog, KillLogError, NewOrder, Order, Target, Terms};
 use crate::values::{Digest, Timestamp};
@@ -102,6 +103,12 @@ impl Kills {
     #[must_use]
     pub fn orders(&self) -> Vec<Order> {
         self.log.lock().unwrap_or_else(PoisonError::into_inner).orders().to_vec()
+    }
+
+    /// Every override ever given, without its uses.
+    #[must_use]
+    pub fn overrides(&self, at: Timestamp) -> Vec<Listed> {
+        overrides::of(self.log.lock().unwrap_or_else(PoisonError::into_inner).orders(), at)
     }
 
     /// Gives an order. Returns when it is durable and in force, with the record of it.
