@@ -108,9 +108,9 @@ impl BreakGlass {
     pub(crate) fn run(&self, context: &Context) -> Result<Outcome, Failure> {
         match self {
             Self::Grant(grant) => grant.run(context),
-            Self::List => show(context, |_| true, |all, paint| list(all, paint)),
-            Self::Reviews(Reviews { all: true }) => show(context, |_| true, |all, paint| reviews(all, paint)),
-            Self::Reviews(Reviews { all: false }) => show(context, is_open, |open, paint| reviews(open, paint)),
+            Self::List => show(context, |_| true, list),
+            Self::Reviews(Reviews { all: true }) => show(context, |_| true, reviews),
+            Self::Reviews(Reviews { all: false }) => show(context, is_open, reviews),
             Self::Review(Review::Close(close)) => close.run(context),
         }
     }

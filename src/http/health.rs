@@ -96,6 +96,7 @@ pub(super) fn recorder() -> PrometheusHandle {
         metrics::describe_gauge!("countersign_evidence_last_sync_us", "Microseconds of the last fdatasync.");
         metrics::describe_gauge!("countersign_evidence_healthy", "1 while evidence can be written.");
         metrics::describe_counter!("countersign_overrides_granted_total", "Override orders in the kill log.");
+        metrics::describe_counter!("countersign_overrides_used_total", "Answers that used an override.");
         metrics::describe_gauge!("countersign_overrides_in_force", "Overrides that let a client have more, now.");
         metrics::describe_gauge!("countersign_overrides_unreviewed", "Overrides that have ended and whose review is open.");
         handle
