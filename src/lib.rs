@@ -19,6 +19,7 @@ pub mod fetch;
 pub mod http;
 pub mod judge;
 pub mod listing;
+pub mod overrides;
 pub mod publisher;
 pub mod record;
 pub mod replay;

@@ -37,7 +37,9 @@ pub struct Filter {
     pub until: Option<Timestamp>,
     /// Only records before this one (epoch, index): the cursor.
     pub before: Option<(u32, u64)>,
-    /// Also what is not an answer: starts, resolutions, rule changes, kill orders.
+    /// Only decisions that used an override.
+    pub overridden: bool,
+    /// Also what is not an answer: starts, resolutions, rule changes, kill orders, overrides, reviews.
     pub all_kinds: bool,
 }
 
@@ -54,6 +56,9 @@ pub struct Row {
     pub decision: Option<&'static str>,
     /// The reason code.
     pub code: Option<String>,
+    /// The override order that the decision used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub overridden: Option<u64>,
     /// The client identifier.
     pub client: Option<String>,
     /// The anchor.
@@ -160,6 +165,8 @@ fn scan(data: &DataDir, origin: &str, filter: &Filter, mut take: impl FnMut(Row)
         let client = match &located.record {
             Record::Evaluation(evaluation) => evaluation.client.clone(),
             Record::Use(used) => facts.get(&(located.epoch, used.evaluation)).cloned().unwrap_or_default(),
+            Record::Override(given) => ClientFacts { id: Some(given.client.clone()), ..ClientFacts::default() },
+            Record::Review(review) => ClientFacts { id: Some(review.client.clone()), ..ClientFacts::default() },
             _ => ClientFacts::default(),
         };
         let row = Row::of(located, client);
@@ -174,6 +181,7 @@ impl Filter {
         let same = |wanted: &Option<String>, value: &Option<String>| wanted.is_none() || wanted == value;
         let answered = located.record.outcome().is_some_and(|(_, answered)| answered);
         (self.all_kinds || answered)
+            && (!self.overridden || row.overridden.is_some())
             && same(&self.client, &row.client)
             && same(&self.key, &row.key)
             && same(&self.code, &row.code)
@@ -197,6 +205,12 @@ impl Row {
             Record::Start(start) => (None, Some(format!("opened by {}", start.build))),
             Record::RulesChange(change) => (None, Some(change.refused.clone().unwrap_or_else(|| change.rules.to_string()))),
             Record::Revocation(r) => (None, Some(format!("{} {} {} {}", r.sequence, r.action, r.target_kind, r.target))),
+            Record::Override(given) => {
+                (None, Some(format!("{} override {} until {}", given.sequence, given.client, given.until)))
+            }
+            Record::Review(review) => {
+                (None, Some(format!("{} review of override {} of {}", review.sequence, review.reviews, review.client)))
+            }
         };
         Self {
             id: located.id().filter(|_| answered).map(|id| id.to_string()),
@@ -204,6 +218,7 @@ impl Row {
             kind: located.record.kind(),
             decision: outcome.map(|(outcome, _)| outcome.word()),
             code: outcome.map(|(outcome, _)| outcome.code.clone()),
+            overridden: outcome.and_then(|(outcome, _)| outcome.overridden),
             client: client.id,
             anchor: client.anchor,
             class: client.class,

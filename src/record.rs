@@ -16,8 +16,10 @@ use crate::judge::{Decision, Verdict};
 use crate::values::{Digest, PublicUrl, Timestamp};
 
 mod id;
+mod overrides;
 
 pub use id::{DecisionId, LogMark};
+pub use overrides::{Override, Review};
 
 /// A record.
 #[derive(Clone, PartialEq, Debug, Encode, Decode)]
@@ -34,9 +36,15 @@ pub enum Record {
     /// The rules changed, or a change was refused.
     #[n(3)]
     RulesChange(#[n(0)] RulesChange),
-    /// A kill order was given or lifted.
+    /// A kill order was given, or an order was lifted.
     #[n(4)]
     Revocation(#[n(0)] Revocation),
+    /// An override was given.
+    #[n(7)]
+    Override(#[n(0)] Override),
+    /// The review of an override was closed.
+    #[n(8)]
+    Review(#[n(0)] Review),
 }
 
 /// The log was opened.
@@ -157,6 +165,9 @@ pub struct OutcomeRef {
     /// Digest of the decision's JSON, which a replay makes again.
     #[n(2)]
     pub decision: Digest,
+    /// The override order that the decision used, by its number in the kill log.
+    #[n(3)]
+    pub overridden: Option<u64>,
 }
 
 /// What responders search by. Derived from the inputs; kept so that a search need not judge again.
@@ -307,6 +318,8 @@ impl Record {
             Self::Use(record) => record.at,
             Self::RulesChange(record) => record.at,
             Self::Revocation(record) => record.at,
+            Self::Override(record) => record.at,
+            Self::Review(record) => record.at,
         }
     }
 
@@ -320,6 +333,8 @@ impl Record {
             Self::Use(_) => "use",
             Self::RulesChange(_) => "rules_change",
             Self::Revocation(_) => "revocation",
+            Self::Override(_) => "override",
+            Self::Review(_) => "review",
         }
     }
 
@@ -343,7 +358,7 @@ impl OutcomeRef {
             Verdict::Deny(_) => 1,
             Verdict::Unresolved(_) => 2,
         };
-        Self { verdict, code: decision.code_name().to_owned(), decision: Digest::of(json) }
+        Self { verdict, code: decision.code_name().to_owned(), decision: Digest::of(json), overridden: decision.overridden() }
     }
 
     /// `allow`, `deny` or `unresolved`.
@@ -447,7 +462,7 @@ mod tests {
             request: Digest::of(b"r"),
             ip: None,
             kill_sequence: 12,
-            outcome: OutcomeRef { verdict: 0, code: "ok".into(), decision: Digest::of(b"d") },
+            outcome: OutcomeRef { verdict: 0, code: "ok".into(), decision: Digest::of(b"d"), overridden: None },
             trace: None,
         });
         let bytes = record.encode();

@@ -58,12 +58,41 @@ fn exit_codes_and_messages() {
     check(here, "evidence verify", 0, "all as they were written");
     check(here, "revoke --host client.example --reason test", 0, "kill order 1 is in force");
     check(here, "revoke lift 9", 1, "no kill order 9");
-    check(here, "revoke lift 1", 0, "order 2 lifts kill order 1");
+    check(here, "revoke lift 1", 0, "order 2 lifts order 1");
     check(here, "revoke list", 0, "lifted by 2");
+    break_glass(here);
     check(here, "anchors list", 0, "every client is denied");
     check(here, "--config none.toml anchors list", 1, "--config");
     check(here, "--server http://127.0.0.1:1 revoke list", 1, "--server");
     check(here, "completions bash", 0, "_countersign");
+}
+
+/// Orders 1 and 2 were given before.
+fn break_glass(here: &Path) {
+    check(here, "break-glass --help", 0, "never\noverrides a kill order");
+    check(here, "break-glass list", 0, "no override was ever given");
+    check(here, "break-glass reviews", 0, "no review is open");
+    let grant = "break-glass grant --client https://client.example/oauth.json --ticket INC-7 --approver carol --reason outage";
+    check(here, &format!("{grant} --for 30m"), 64, "--scope");
+    check(here, &format!("{grant} --scope files.read"), 64, "--for");
+    check(here, &format!("{grant} --scope files.read --for soon"), 64, "is not a duration");
+    check(here, &format!("{grant} --scope files.read --for 25h"), 1, "at most 24 hours");
+    check(here, &format!("{grant} --scope a*b --for 1h"), 1, "one trailing `*`");
+    check(here, &format!("{grant} --scope files.* --tool search --for 30m"), 0, "override 3 is in force until");
+    check(here, &format!("{grant} --tool search --for 24h --by carol"), 0, "a second person");
+    check(here, "break-glass review close 3 --finding f", 1, "that has ended");
+    check(here, "break-glass review close 9 --finding f", 1, "no override 9");
+    check(here, "revoke lift 3", 0, "order 5 lifts");
+    check(here, "break-glass reviews", 0, "override 3: ended");
+    check(here, "doctor --offline", 0, "1 ended without a review: 3");
+    check(here, "break-glass review close 3 --finding expected", 0, "order 6 closes the review of override 3");
+    check(here, "break-glass reviews --all", 0, ": expected");
+    let open = check(here, "break-glass reviews --json", 0, "\"sequence\": 4");
+    assert!(!open.contains("\"sequence\": 3"), "{open}");
+    check(here, "break-glass list", 0, "closed by 6");
+    check(here, "revoke list", 0, "reviews override 3");
+    check(here, "evidence list --all", 0, "review of override 3 of https://client.example/oauth.json");
+    check(here, "evidence list --overridden", 0, "nothing matches");
 }
 
 /// What `--save-dossier` writes, `--frozen` decides to the same bytes.

@@ -10,7 +10,7 @@ use countersign::archive::DataDir;
 use countersign::evidence::LogReader;
 use countersign::judge::revocation::TargetKind;
 use countersign::record::{
-    ClientFacts, DecisionId, Evaluation, ExhibitRef, OutcomeRef, Record, Revocation, RulesChange, Start, Use,
+    ClientFacts, DecisionId, Evaluation, ExhibitRef, OutcomeRef, Override, Record, Review, Revocation, RulesChange, Start, Use,
 };
 use countersign::replay::Replay;
 use countersign::values::{Digest, Timestamp};
@@ -36,7 +36,7 @@ fn digest(name: &str) -> Digest {
 }
 
 fn outcome(verdict: u8, code: &str) -> OutcomeRef {
-    OutcomeRef { verdict, code: code.into(), decision: digest("decision") }
+    OutcomeRef { verdict, code: code.into(), decision: digest("decision"), overridden: None }
 }
 
 fn exhibits() -> Vec<ExhibitRef> {
@@ -116,6 +116,7 @@ fn records() -> Vec<(&'static str, Record)> {
         by: text("ann"),
         line: digest("line"),
     };
+    let overridden = Use { outcome: OutcomeRef { overridden: Some(13), ..outcome(0, "ok") }, ..used.clone() };
     let bare = Evaluation {
         ip: None,
         exhibits: vec![],
@@ -136,7 +137,41 @@ fn records() -> Vec<(&'static str, Record)> {
         ("rules-change", Record::RulesChange(RulesChange { at, rules, refused: None })),
         ("rules-change-refused", Record::RulesChange(RulesChange { at, rules, refused: Some("bad.toml: no".into()) })),
         ("revocation", Record::Revocation(order)),
+        ("use-overridden", Record::Use(overridden)),
+        ("override", Record::Override(given())),
+        ("review", Record::Review(review())),
     ]
+}
+
+fn given() -> Override {
+    let text = str::to_owned;
+    Override {
+        at: moment(),
+        sequence: 13,
+        client: text(CLIENT),
+        scopes: vec![text("files.*"), text("search")],
+        tools: vec![text("files.read")],
+        until: at("2026-11-22T01:32:03Z"),
+        approver: text("carol"),
+        by: text("ann"),
+        ticket: text("INC-7"),
+        reason: text("outage"),
+        line: digest("line"),
+    }
+}
+
+fn review() -> Review {
+    let text = str::to_owned;
+    Review {
+        at: moment(),
+        sequence: 14,
+        reviews: 13,
+        client: text(CLIENT),
+        finding: text("used as meant"),
+        ticket: text("INC-7"),
+        by: text("carol"),
+        line: digest("line"),
+    }
 }
 
 #[test]

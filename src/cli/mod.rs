@@ -10,6 +10,7 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
 mod anchors;
 mod args;
+mod break_glass;
 mod completions;
 mod context;
 mod demo;
@@ -124,6 +125,9 @@ enum Command {
     Evidence(evidence::Evidence),
     /// Give, list and lift kill orders
     Revoke(revoke::Revoke),
+    /// Let one client have more for a while, on a named approver's word; list and review such overrides
+    #[command(subcommand)]
+    BreakGlass(break_glass::BreakGlass),
     /// Check a metadata document or a statement before publishing it: every rule, with the field at fault
     Lint(lint::Lint),
     /// List, check and make trust anchors; sign statements
@@ -187,6 +191,7 @@ fn run(command: Command, context: &Context) -> Result<Outcome, Failure> {
         Command::Explain(explain) => explain.run(context),
         Command::Evidence(evidence) => evidence.run(context),
         Command::Revoke(revoke) => revoke.run(context),
+        Command::BreakGlass(command) => command.run(context),
         Command::Lint(lint) => lint.run(context),
         Command::Anchors(anchors) => anchors.run(context),
         Command::Doctor(doctor) => doctor.run(context),

@@ -36,6 +36,9 @@ pub(super) struct ListQuery {
     since: Option<String>,
     /// Before this moment, RFC 3339.
     until: Option<String>,
+    /// `true`: only decisions that used a break-glass override.
+    #[serde(default)]
+    overridden: bool,
     /// Most rows, up to 1000.
     limit: Option<usize>,
     /// From the page before.
@@ -61,8 +64,9 @@ impl ListQuery {
             return Err(Box::new(Problem::bad_request("limit", format!("not between 1 and {PAGE_MAX}"))));
         }
         let (since, until) = (moment("since", self.since)?, moment("until", self.until)?);
-        let Self { client, code, decision, anchor, owner, key, ip, .. } = self;
-        let filter = Filter { client, code, decision, anchor, owner, key, ip, since, until, before, ..Filter::default() };
+        let Self { client, code, decision, anchor, owner, key, ip, overridden, .. } = self;
+        let filter =
+            Filter { client, code, decision, anchor, owner, key, ip, since, until, before, overridden, ..Filter::default() };
         Ok((filter, limit))
     }
 }
@@ -166,7 +170,10 @@ pub(super) async fn replay(State(app): State<App>, Path(id): Path<String>) -> Re
 }
 
 /// Runs a reader of the data directory on a blocking thread.
-async fn read(app: &App, work: impl FnOnce(&DataDir, &str) -> Result<Response, ArchiveError> + Send + 'static) -> Response {
+pub(super) async fn read(
+    app: &App,
+    work: impl FnOnce(&DataDir, &str) -> Result<Response, ArchiveError> + Send + 'static,
+) -> Response {
     let (directory, origin) = (app.config().data_dir.clone(), app.config().log_origin());
     let done = tokio::task::spawn_blocking(move || DataDir::open(&directory).and_then(|data| work(&data, &origin)));
     match done.await {

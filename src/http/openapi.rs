@@ -6,7 +6,7 @@ use axum::response::Response;
 use serde::Serialize;
 use utoipa::{OpenApi, ToSchema};
 
-use super::{decisions, evidence, health, operate, problem};
+use super::{decisions, evidence, health, operate, overrides, problem};
 
 /// The answer of `POST /v1/decisions` (CONTRACT section 4). Describes what `judge::render` and `service::answer` write; a test
 /// compares real answers with it.
@@ -139,6 +139,9 @@ struct Evidence {
         operate::revoke,
         operate::lift,
         operate::orders,
+        overrides::grant,
+        overrides::list,
+        overrides::review,
         operate::anchors,
         operate::client,
         operate::refresh,

@@ -13,6 +13,7 @@ use super::grant::Grant;
 use super::history::{Fingerprint, Known};
 use super::metadata::ClientMetadata;
 use super::policy::{Permit, Principal};
+use super::relief::Relieved;
 use super::revocation::{Standing, Target};
 
 /// How a client was resolved.
@@ -194,12 +195,20 @@ pub struct Allowed {
     grant: Grant,
     standing: Standing,
     permit: Permit,
+    relieved: Option<Relieved>,
     not_after: Timestamp,
     revalidate_at: Timestamp,
 }
 
 impl Allowed {
-    pub(super) fn new(grant: Grant, standing: Standing, permit: Permit, client: &Resolved, at: Timestamp) -> Self {
+    pub(super) fn new(
+        grant: Grant,
+        standing: Standing,
+        permit: Permit,
+        relieved: Option<Relieved>,
+        client: &Resolved,
+        at: Timestamp,
+    ) -> Self {
         let mut not_after = at.plus(client.anchor.vouches.max_lifetime).min(client.anchor.approval.until);
         if let Some(beside) = &client.beside {
             not_after = not_after.min(beside.approval.until);
@@ -210,12 +219,15 @@ impl Allowed {
         if let Some(longest) = permit.longest() {
             not_after = not_after.min(at.plus(longest));
         }
+        if let Some(relieved) = &relieved {
+            not_after = not_after.min(relieved.until());
+        }
         let mut revalidate_at = client.valid_until.max(at).min(not_after);
         // What needs a fresh look must be asked about again before it is used after that.
         if let Some(age) = permit.freshness() {
             revalidate_at = revalidate_at.min(client.as_of.plus(age)).max(at);
         }
-        Self { grant, standing, permit, not_after, revalidate_at }
+        Self { grant, standing, permit, relieved, not_after, revalidate_at }
     }
 
     /// What it may do.
@@ -232,6 +244,11 @@ impl Allowed {
     #[must_use]
     pub const fn permit(&self) -> &Permit {
         &self.permit
+    }
+    /// The override that it rests on, if it needs one.
+    #[must_use]
+    pub const fn relieved(&self) -> Option<&Relieved> {
+        self.relieved.as_ref()
     }
     /// The end of the grant.
     #[must_use]
@@ -319,6 +336,14 @@ impl Decision {
         match &self.verdict {
             Verdict::Allow(_) => Code::Ok,
             Verdict::Deny(refusal) | Verdict::Unresolved(refusal) => refusal.code,
+        }
+    }
+    /// The override order that it rests on.
+    #[must_use]
+    pub fn overridden(&self) -> Option<u64> {
+        match &self.verdict {
+            Verdict::Allow(allowed) => allowed.relieved().map(|relieved| relieved.order().sequence()),
+            Verdict::Deny(_) | Verdict::Unresolved(_) => None,
         }
     }
     /// The code that is answered: [`Self::code`], or the one that a policy gives for `policy.denied`.

@@ -87,6 +87,7 @@ checks! {
     GrantTools "grant.tools" "PRODUCT R6";
     PolicyScopes "policy.scopes" "PRODUCT R6";
     PolicyTools "policy.tools" "PRODUCT R6";
+    OverrideUsed "override.used" "PRODUCT R14";
     PolicyPermit "policy.permit" "PRODUCT R12";
     PolicyLogOnly "policy.log_only" "PRODUCT R12";
     PolicyFreshResolution "policy.fresh_resolution" "PRODUCT R9";

@@ -6,9 +6,11 @@ use crate::values::client::Asked;
 use super::anchors::Pattern;
 use super::decision::Resolved;
 use super::finding::{Check, Denied, Finding, Refusal};
+use super::overrides::Override;
 use super::policy::{self, Ruling};
 use super::profile::{Knob, Knobs};
 use super::redirect::PortRule;
+use super::relief::Relief;
 
 /// What an allow covers.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -68,35 +70,51 @@ pub fn reach<'a>(
 ///
 /// # Errors
 /// The code of the first policy that withholds.
-pub fn grant(asked: &Asked, reach: &Reach<'_>, ruling: &Ruling, findings: &mut Vec<Finding>) -> Result<Grant, Refusal> {
-    let scopes = permitted(&reach.scopes, ruling.scopes(), Check::PolicyScopes, findings)?;
-    let tools = permitted(&reach.tools, ruling.tools(), Check::PolicyTools, findings)?;
+pub(super) fn grant(
+    asked: &Asked,
+    reach: &Reach<'_>,
+    ruling: &Ruling,
+    relief: &mut Relief<'_>,
+    findings: &mut Vec<Finding>,
+) -> Result<Grant, Refusal> {
+    let scopes = Parts { reach: &reach.scopes, verdicts: ruling.scopes(), check: Check::PolicyScopes };
+    let scopes = scopes.permitted(relief, Override::covers_scope, findings)?;
+    let tools = Parts { reach: &reach.tools, verdicts: ruling.tools(), check: Check::PolicyTools };
+    let tools = tools.permitted(relief, Override::covers_tool, findings)?;
     Ok(Grant { scopes, tools, redirect_uri: asked.redirect_uri.clone() })
 }
 
-fn permitted(
-    reach: &[&str],
-    verdicts: &[Option<Denied>],
+/// The scopes, or the tools, and what the policies say to each.
+struct Parts<'a> {
+    reach: &'a [&'a str],
+    verdicts: &'a [Option<Denied>],
     check: Check,
-    findings: &mut Vec<Finding>,
-) -> Result<Vec<String>, Refusal> {
-    let mut granted = Vec::with_capacity(reach.len());
-    let mut withheld = Vec::new();
-    // A ruling that failed half-way has fewer verdicts, and admits nobody.
-    for (part, verdict) in reach.iter().zip(verdicts) {
-        match verdict {
-            None => granted.push((*part).to_owned()),
-            Some(denied) => withheld.push(denied),
+}
+
+impl Parts<'_> {
+    fn permitted(
+        &self,
+        relief: &mut Relief<'_>,
+        covers: impl Fn(&Override, &str) -> bool,
+        findings: &mut Vec<Finding>,
+    ) -> Result<Vec<String>, Refusal> {
+        let mut granted = Vec::with_capacity(self.reach.len());
+        let mut withheld = Vec::new();
+        for (place, part) in self.reach.iter().enumerate() {
+            // A ruling that failed half-way has no verdict for the rest, and admits nobody but by an override.
+            let denied = self.verdicts.get(place).and_then(Option::as_ref).map(policy::refusal);
+            match relief.grants(denied, |order| covers(order, part)) {
+                Ok(()) => granted.push((*part).to_owned()),
+                Err(refusal) => withheld.push(refusal),
+            }
         }
-    }
-    match withheld.first() {
-        Some(first) if granted.is_empty() => Err(policy::refusal(first)),
-        Some(first) => {
-            let detail = Some(format!("withheld {} of {}: {}", withheld.len(), reach.len(), first.detail).into());
-            findings.push(Finding { check, holds: false, rests_on: None, detail });
-            Ok(granted)
+        let Some(first) = withheld.first() else { return Ok(granted) };
+        if granted.is_empty() {
+            return Err(first.clone());
         }
-        None => Ok(granted),
+        let detail = Some(format!("withheld {} of {}: {}", withheld.len(), self.reach.len(), first.detail).into());
+        findings.push(Finding { check: self.check, holds: false, rests_on: None, detail });
+        Ok(granted)
     }
 }
 

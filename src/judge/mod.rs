@@ -27,9 +27,11 @@ pub mod history;
 pub mod jose;
 pub mod jwk;
 pub mod metadata;
+pub mod overrides;
 pub mod policy;
 pub mod profile;
 pub mod redirect;
+pub mod relief;
 pub mod render;
 pub mod revocation;
 pub mod rules;
@@ -49,6 +51,7 @@ use history::Fingerprint;
 use metadata::ClientMetadata;
 use policy::facts::About;
 use policy::{Memo, NoMemo, Question};
+use relief::Relief;
 use revocation::{Target, TargetKind};
 
 /// What the judge says.
@@ -68,6 +71,7 @@ pub fn judge(request: &Request, dossier: &Dossier, rules: &Rules, kills: &KillSe
         rules,
         kills,
         source: &request.source,
+        excused: excused(request, kills, at),
         at,
         findings: Vec::new(),
         path: Vec::new(),
@@ -181,22 +185,28 @@ impl Look<'_> {
     fn permit(&self, findings: &mut Vec<Finding>) -> Result<Allowed, Refusal> {
         let Self { request, client, rules, kills, at, .. } = *self;
         let anchors = || client.beside.iter().chain(std::iter::once(&client.anchor));
-        anchors().try_for_each(|anchor| anchor.check_source(&request.source))?;
+        let mut relief = Relief::of(kills.override_for(client.id(), at));
+        anchors().try_for_each(|anchor| relief.lift(anchor.check_source(&request.source)))?;
         findings.push(holds(Check::SourceAllowed));
         anchors().try_for_each(|anchor| anchor.check_approval(at))?;
         findings.push(holds(Check::AnchorApproval));
         delegation::check_may_act(client)?;
         let names_status = client.statement.as_ref().is_some_and(|statement| statement.names_status);
-        let standing = revocation::check(&client.targets, names_status, &client.anchor, kills, at, findings)?;
+        let standing = revocation::check(&client.targets, names_status, &client.anchor, kills, &mut relief, findings)?;
         let reach = grant::reach(&request.request, client, &rules.source().knobs, findings)?;
         let question =
             Question::new(rules.policies(), &request.request, &request.source, standing.state(), kills.sequence(), at);
         let ruling = policy::rule_once(client, rules.policies(), &question, &reach, self.memo);
         findings.extend(ruling.shadow().iter().map(|said| note(Check::PolicyLogOnly, said)));
-        let permit = policy::permit(&ruling)?;
-        let grant = grant::grant(&request.request, &reach, &ruling, findings)?;
+        let permit = policy::permit(&ruling, &mut relief)?;
+        let grant = grant::grant(&request.request, &reach, &ruling, &mut relief, findings)?;
         findings.push(holds(Check::PolicyPermit));
-        Ok(Allowed::new(grant, standing, permit, client, at))
+        let relieved = relief.used();
+        findings.extend(relieved.as_ref().map(|relieved| {
+            let detail = format!("override {} lifts {}", relieved.order().sequence(), relieved.lifted().join(", "));
+            note(Check::OverrideUsed, &detail)
+        }));
+        Ok(Allowed::new(grant, standing, permit, relieved, client, at))
     }
 
     /// A policy demands a fresher look than the client's origin gave us.
@@ -230,6 +240,18 @@ const fn holds(check: Check) -> Finding {
 
 fn note(check: Check, detail: &str) -> Finding {
     Finding { check, holds: false, rests_on: None, detail: Some(detail.into()) }
+}
+
+/// Whether the client that a request names, perhaps falsely, has an override. Then its source is no reason to refuse before anything
+/// is fetched; when it is known who the client is, the source is judged again.
+fn excused(request: &Request, kills: &KillSet, at: Timestamp) -> bool {
+    if kills.overrides_in_force(at) == 0 {
+        return false;
+    }
+    let client = &request.client;
+    let subject = |jws: &Option<String>| jose::UnverifiedJws::parse(jws.as_deref()?).ok()?.claimed_subject().map(str::to_owned);
+    let named = [client.id.clone(), subject(&client.id), subject(&client.software_statement)];
+    named.iter().flatten().any(|id| kills.override_for(id, at).is_some())
 }
 
 fn verdict(refusal: Refusal) -> Verdict {

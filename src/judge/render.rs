@@ -11,6 +11,7 @@ use super::decision::{Allowed, Decision, Resolved, Shown, Verdict};
 use super::delegation::Link;
 use super::finding::{Denied, Finding};
 use super::policy::Obliged;
+use super::relief::Relieved;
 use super::revocation::State;
 
 /// Seconds after which an unresolved decision is worth asking for again: about one fetch with its deadline.
@@ -232,12 +233,43 @@ struct ApprovalView<'a> {
     ticket: &'a str,
     anchor: &'a str,
     policy: &'a [Box<str>],
+    #[serde(rename = "override", skip_serializing_if = "Option::is_none")]
+    relieved: Option<OverrideView<'a>>,
+}
+
+/// The override that stands in for something: who approved it, until when, and for what.
+#[derive(Serialize)]
+struct OverrideView<'a> {
+    order: u64,
+    by: &'a str,
+    ticket: &'a str,
+    until: Timestamp,
+    lifted: &'a [Box<str>],
+}
+
+impl<'a> OverrideView<'a> {
+    fn of(relieved: &'a Relieved) -> Self {
+        let order = relieved.order();
+        Self {
+            order: order.sequence(),
+            by: order.approver(),
+            ticket: order.ticket(),
+            until: order.until(),
+            lifted: relieved.lifted(),
+        }
+    }
 }
 
 impl<'a> ApprovalView<'a> {
     fn of(client: &'a Resolved, allowed: &'a Allowed) -> Self {
         let approval = &client.anchor().approval;
-        Self { by: &approval.by, ticket: &approval.ticket, anchor: &client.anchor().id, policy: allowed.permit().policies() }
+        Self {
+            by: &approval.by,
+            ticket: &approval.ticket,
+            anchor: &client.anchor().id,
+            policy: allowed.permit().policies(),
+            relieved: allowed.relieved().map(OverrideView::of),
+        }
     }
 }
 

@@ -12,10 +12,11 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::evidence::{AppendError, EvidenceLog, LogOptions};
 use crate::fetch::{Fetcher, FetcherError};
+use crate::judge::overrides::{Given, Override};
 use crate::judge::revocation::Target;
 use crate::judge::{KillSet, RulesError};
 use crate::record::{Record, Start};
-use crate::revocation::kill_log::{Action, KillLog, KillLogError, Order};
+use crate::revocation::kill_log::{Action, KillLog, KillLogError, Order, Terms};
 use crate::rules::LiveRules;
 
 /// Why a service cannot be opened. Each says what to do.
@@ -77,10 +78,26 @@ impl Service {
 pub fn kill_set(orders: &[Order]) -> KillSet {
     let mut set = KillSet::default();
     for order in orders {
-        match (order.action, order.lifts) {
-            (Action::Lift, Some(lifted)) => set.lift(order.seq, lifted),
+        match (order.action, order.lifts, &order.terms) {
+            (Action::Lift, Some(lifted), _) => set.lift(order.seq, lifted),
+            (Action::Override, _, Some(terms)) => set.grant_override(&order.target.value, granted(order, terms)),
+            (Action::Review, ..) => set.advance(order.seq),
             _ => set.kill(order.seq, Target::new(order.target.kind, &order.target.value)),
         }
     }
     set
+}
+
+fn granted(order: &Order, terms: &Terms) -> Override {
+    Override::new(&Given {
+        sequence: order.seq,
+        scopes: &terms.scopes,
+        tools: &terms.tools,
+        at: order.at,
+        until: terms.until,
+        approver: &terms.approver,
+        by: &order.by,
+        ticket: &order.ticket,
+        reason: &order.reason,
+    })
 }

@@ -4,4 +4,5 @@ mod caching;
 mod crowds;
 mod kills;
 mod misbehaviour;
+mod overrides;
 mod reloading;

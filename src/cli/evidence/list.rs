@@ -46,10 +46,13 @@ pub(crate) struct List {
     /// Before this moment
     #[arg(long, value_name = "TIME", value_parser = args::moment)]
     until: Option<Timestamp>,
+    /// Only those that used a break-glass override
+    #[arg(long)]
+    overridden: bool,
     /// Count by a column: kind, decision, code, client, anchor, class, owner, key, ip
     #[arg(long, value_name = "FIELD", value_parser = ["kind", "decision", "code", "client", "anchor", "class", "owner", "key", "ip"])]
     count_by: Option<String>,
-    /// Also what is not an answer: starts, resolutions, changes of the rules, kill orders
+    /// Also what is not an answer: starts, resolutions, changes of the rules, kill orders, overrides, reviews
     #[arg(long)]
     all: bool,
     /// Most rows, up to 1000
@@ -104,6 +107,7 @@ impl List {
             since: self.since,
             until: self.until,
             before,
+            overridden: self.overridden,
             all_kinds: self.all,
         })
     }
@@ -123,6 +127,7 @@ impl List {
             ("ip", self.ip.clone()),
             ("since", moment(self.since)),
             ("until", moment(self.until)),
+            ("overridden", self.overridden.then(|| "true".to_owned())),
             ("cursor", self.cursor.clone()),
         ];
         let query: Vec<String> =
@@ -164,7 +169,11 @@ fn render(page: &Value, paint: Paint, quiet: bool) -> String {
             "deny" => paint.bad(&word),
             _ => paint.warn(&word),
         };
-        vec![at, word, text(row, "code"), text(row, "client"), text(row, "anchor"), text(row, "id")]
+        let code = match row.get("overridden").and_then(Value::as_u64) {
+            Some(order) => format!("{} {}", text(row, "code"), paint.warn(&format!("by override {order}"))),
+            None => text(row, "code"),
+        };
+        vec![at, word, code, text(row, "client"), text(row, "anchor"), text(row, "id")]
     }));
     table::columns(&lines, "")
 }
@@ -196,7 +205,9 @@ mod tests {
         };
         let start =
             json!({ "id": null, "at": "2026-11-22T01:02:03.456Z", "kind": "start", "what": "opened by countersign/0.1.0" });
-        let page = json!({ "decisions": [row("allow", "ok"), row("deny", "revocation.killed"), start], "complete": false, "cursor": "1-7" });
+        let mut overridden = row("allow", "ok");
+        overridden["overridden"] = json!(7);
+        let page = json!({ "decisions": [row("allow", "ok"), row("deny", "revocation.killed"), overridden, start], "complete": false, "cursor": "1-7" });
         insta::assert_snapshot!(render(&page, Paint::plain(), false));
         assert_eq!(render(&json!({ "decisions": [] }), Paint::plain(), false), "nothing matches\n");
         let counts = [("a".to_owned(), 2), ("b".to_owned(), 10), ("c".to_owned(), 2)];

@@ -18,6 +18,7 @@ use crate::values::{Code, Digest, Timestamp};
 use super::decision::Resolved;
 use super::finding::{Check, Denied, Refusal};
 use super::grant::Reach;
+use super::relief::Relief;
 use super::revocation::State;
 
 mod annotations;
@@ -382,21 +383,13 @@ impl Permit {
     }
 }
 
-/// The policy's word as a permit, or as a refusal.
+/// The policy's word as a permit, or an override in its place, or a refusal.
 ///
 /// # Errors
 /// `policy.denied` or the code of the policy that forbids; `policy.error`.
-pub fn permit(ruling: &Arc<Ruling>) -> Result<Permit, Refusal> {
-    match &ruling.admission {
-        None => Ok(Permit { ruling: Arc::clone(ruling), permitted: true }),
-        Some(denied) => Err(refusal(denied)),
-    }
-}
-
-/// An override order in the policy's place. The caller holds the order; what it covers is all that is granted.
-#[must_use]
-pub(super) fn permit_by_override(ruling: &Arc<Ruling>) -> Permit {
-    Permit { ruling: Arc::clone(ruling), permitted: false }
+pub(super) fn permit(ruling: &Arc<Ruling>, relief: &mut Relief<'_>) -> Result<Permit, Refusal> {
+    relief.lift(ruling.admission.as_ref().map_or(Ok(()), |denied| Err(refusal(denied))))?;
+    Ok(Permit { ruling: Arc::clone(ruling), permitted: ruling.admission.is_none() })
 }
 
 /// A policy's denial as a refusal.
