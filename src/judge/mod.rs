@@ -64,6 +64,7 @@ pub fn judge(request: &Request, dossier: &Dossier, rules: &Rules, kills: &KillSe
         at,
         findings: Vec::new(),
         path: Vec::new(),
+        document: None,
         valid_until: Timestamp::MAX,
     };
     match resolve(&mut case, request) {
@@ -206,10 +207,12 @@ fn build(case: &mut Case<'_>, parts: Parts<'_>) -> Resolved {
         class: parts.class.into(),
         owner: boxed(parts.owner),
         purpose: boxed(parts.purpose),
+        environment: boxed(parts.environment),
         metadata,
         shown,
         tools: parts.tools,
         statement: parts.statement,
+        document: case.document,
         path,
         findings: std::mem::take(&mut case.findings).into(),
         targets: targets.into(),

@@ -56,4 +56,13 @@ impl Ledger {
         let missing: Vec<Blob> = missing.map(|(digest, bytes)| Blob { digest: *digest, bytes: Arc::from(*bytes) }).collect();
         self.log.append(&record.encode(), &missing).await
     }
+
+    /// Appends records without blobs, in this order, and waits until all are durable: handed over together, they share a frame.
+    pub(super) async fn append_all<'r>(&self, records: impl IntoIterator<Item = &'r Record>) -> Result<(), AppendError> {
+        let waiting: Vec<_> = records.into_iter().map(|record| self.log.append(&record.encode(), &[])).collect();
+        for append in waiting {
+            append.await?;
+        }
+        Ok(())
+    }
 }
