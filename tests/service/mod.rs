@@ -2,6 +2,7 @@
 
 mod caching;
 mod crowds;
+mod events;
 mod kills;
 mod misbehaviour;
 mod reloading;
