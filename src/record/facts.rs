@@ -73,6 +73,9 @@ pub struct ClientFacts {
     /// The `web` anchor of the document, when a statement's anchor vouches.
     #[n(18)]
     pub beside: Option<String>,
+    /// The clients that vouched, each for the next, root first; `None` when nobody delegated to it.
+    #[n(20)]
+    pub parents: Option<Vec<String>>,
 }
 
 impl ClientFacts {
@@ -102,6 +105,7 @@ impl ClientFacts {
             software_version: brief(metadata.software_version()),
             name: metadata.name().map(str::to_owned),
             beside: client.beside().map(|anchor| anchor.id.clone()),
+            parents: None,
         }
     }
 }

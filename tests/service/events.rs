@@ -116,7 +116,8 @@ async fn a_crowd_gets_one_grant() {
     let mut tasks = tokio::task::JoinSet::new();
     for _ in 0..40 {
         let service = world.service.clone();
-        tasks.spawn(async move { service.decide(&asking(&["search"], &["files.read"]), None).await.unwrap().receipt().index() });
+        tasks
+            .spawn(async move { service.decide(&asking(&["search"], &["files.read"]), None).await.unwrap().receipt().index() });
     }
     tasks.join_all().await;
     let kinds: Vec<&str> = world.records().iter().map(|located| located.record.kind()).collect();

@@ -209,9 +209,7 @@ mod tests {
         };
         let page = json!({ "decisions": [row("allow", "ok"), row("deny", "revocation.killed")], "complete": true });
         insta::assert_snapshot!("decisions", render(&page, Paint::plain(), false));
-        let event = |kind: &str, index: u64, what: &str| {
-            json!({ "id": null, "at": "2026-11-22T01:02:03.456Z", "kind": kind, "what": what, "epoch": 1, "index": index })
-        };
+        let event = |kind: &str, index: u64, what: &str| json!({ "id": null, "at": "2026-11-22T01:02:03.456Z", "kind": kind, "what": what, "epoch": 1, "index": index });
         let mut grant = event("grant", 9, "files.read until 2026-11-23T12:00:00.000Z (SEC-1)");
         for (name, value) in [("client", CLIENT), ("anchor", "acme"), ("of", "019abcde-0000-8000-8000-000000000001")] {
             grant[name] = json!(value);

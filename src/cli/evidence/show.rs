@@ -32,7 +32,11 @@ impl Show {
         let (data, origin) = (DataDir::open(&config.data_dir)?, config.log_origin());
         let located = match listing::parse_cursor(&self.id) {
             Some((epoch, index)) => data.get(epoch, index, &origin)?.ok_or_else(|| {
-                Failure::new("evidence", format!("there is no record {}", self.id), "`countersign evidence list --all` shows them")
+                Failure::new(
+                    "evidence",
+                    format!("there is no record {}", self.id),
+                    "`countersign evidence list --all` shows them",
+                )
             })?,
             None => data.find(&self.id, &origin)?,
         };
