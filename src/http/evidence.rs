@@ -44,13 +44,6 @@ pub(super) struct ListQuery {
 
 impl ListQuery {
     fn filter(self) -> Result<(Filter, usize), Box<Problem>> {
-        let moment = |name: &str, text: Option<String>| match text {
-            None => Ok(None),
-            Some(text) => match Timestamp::parse(&text) {
-                Some(at) => Ok(Some(at)),
-                None => Err(Box::new(Problem::bad_request(name, "not an RFC 3339 date and time"))),
-            },
-        };
         let before = match self.cursor.as_deref().map(listing::parse_cursor) {
             Some(None) => return Err(Box::new(Problem::bad_request("cursor", "not a cursor of a page before"))),
             Some(place) => place,
@@ -64,6 +57,15 @@ impl ListQuery {
         let Self { client, code, decision, anchor, owner, key, ip, .. } = self;
         let filter = Filter { client, code, decision, anchor, owner, key, ip, since, until, before, ..Filter::default() };
         Ok((filter, limit))
+    }
+}
+
+/// A moment in a query.
+pub(super) fn moment(name: &str, text: Option<String>) -> Result<Option<Timestamp>, Box<Problem>> {
+    let Some(text) = text else { return Ok(None) };
+    match Timestamp::parse(&text) {
+        Some(at) => Ok(Some(at)),
+        None => Err(Box::new(Problem::bad_request(name, "not an RFC 3339 date and time"))),
     }
 }
 
@@ -166,7 +168,10 @@ pub(super) async fn replay(State(app): State<App>, Path(id): Path<String>) -> Re
 }
 
 /// Runs a reader of the data directory on a blocking thread.
-async fn read(app: &App, work: impl FnOnce(&DataDir, &str) -> Result<Response, ArchiveError> + Send + 'static) -> Response {
+pub(super) async fn read(
+    app: &App,
+    work: impl FnOnce(&DataDir, &str) -> Result<Response, ArchiveError> + Send + 'static,
+) -> Response {
     let (directory, origin) = (app.config().data_dir.clone(), app.config().log_origin());
     let done = tokio::task::spawn_blocking(move || DataDir::open(&directory).and_then(|data| work(&data, &origin)));
     match done.await {

@@ -21,6 +21,8 @@ pub use csv::{approvals_csv, clients_csv};
 pub const CLIENTS_MAX: usize = 1_000_000;
 /// The same inside of a server, whose memory is for decisions.
 pub const CLIENTS_MAX_SERVED: usize = 100_000;
+/// Most clients, and most groups of duplicates, of one answer of a server: about 32 MiB.
+pub const ROWS_MAX_SERVED: usize = 20_000;
 /// How long a client must not have been seen to be called stale, unless the question says another time.
 pub const STALE: Duration = Duration::from_secs(90 * 24 * 3600);
 /// Most ids that one group of duplicates names; `count` has them all.
@@ -64,6 +66,8 @@ pub struct Question {
     pub stale: Duration,
     /// Most clients to hold in memory.
     pub clients_max: usize,
+    /// Most clients, and most groups of duplicates, to list.
+    pub rows_max: usize,
 }
 
 /// The inventory.
@@ -71,7 +75,8 @@ pub struct Question {
 pub struct Inventory {
     /// The time that it was made for.
     pub at: Timestamp,
-    /// Whether every client of the log was looked at. If not, the log has more than [`CLIENTS_MAX`]; those seen first are here.
+    /// Whether every client of the log was looked at and all that match are listed. If not, filters help, or the command line on the
+    /// data directory, which holds [`CLIENTS_MAX`]; those seen first were looked at.
     pub complete: bool,
     /// How many records were read.
     pub records: u64,

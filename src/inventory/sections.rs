@@ -30,13 +30,16 @@ pub(super) fn answer(fold: Fold, data: &DataDir, question: &Question) -> Result<
     }
     let places: HashSet<usize> = listed.iter().map(|(place, _)| *place).collect();
     let duplicates = groups.into_iter().filter(|group| group.clients.iter().any(|place| places.contains(place)));
-    let duplicates = duplicates.map(|group| group.named(&fold.clients)).collect();
+    let mut duplicates: Vec<Duplicates> = duplicates.map(|group| group.named(&fold.clients)).collect();
     let mut clients: Vec<Client> = listed.into_iter().map(|(_, client)| client).collect();
     clients.sort_by(|a, b| a.id.cmp(&b.id));
+    let fits = clients.len() <= question.rows_max && duplicates.len() <= question.rows_max;
+    clients.truncate(question.rows_max);
+    duplicates.truncate(question.rows_max);
     let without_owner = clients.iter().filter(|client| client.without_owner()).map(|client| client.id.clone()).collect();
     Ok(Inventory {
         at: question.now,
-        complete: fold.complete,
+        complete: fold.complete && fits,
         records: fold.records,
         rules,
         unnamed: fold.unnamed,

@@ -3,6 +3,7 @@
 mod caching;
 mod crowds;
 mod events;
+mod inventory;
 mod kills;
 mod misbehaviour;
 mod reloading;
