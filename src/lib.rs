@@ -17,6 +17,7 @@ pub mod demo;
 pub mod evidence;
 pub mod fetch;
 pub mod http;
+pub mod inventory;
 pub mod judge;
 pub mod listing;
 pub mod overrides;

@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use serde::Serialize;
 
 use crate::archive::{ArchiveError, DataDir, Located};
-use crate::record::{ClientFacts, Record};
+use crate::judge::revocation::TargetKind;
+use crate::record::{ClientFacts, DecisionId, Record};
 use crate::values::{Digest, Timestamp};
 
 /// Most rows of one page.
@@ -39,7 +40,7 @@ pub struct Filter {
     pub before: Option<(u32, u64)>,
     /// Only decisions that used an override.
     pub overridden: bool,
-    /// Also what is not an answer: starts, resolutions, rule changes, kill orders, overrides, reviews.
+    /// Also what is not an answer: starts, resolutions, grants, tool bindings, kill orders, overrides, reviews, changes of rules.
     pub all_kinds: bool,
 }
 
@@ -75,6 +76,9 @@ pub struct Row {
     pub ip: Option<String>,
     /// What happened, for records that are not decisions.
     pub what: Option<String>,
+    /// The decision that a grant or a tool binding came of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub of: Option<String>,
     /// The log's epoch.
     pub epoch: u32,
     /// The record's index.
@@ -162,11 +166,17 @@ fn scan(data: &DataDir, origin: &str, filter: &Filter, mut take: impl FnMut(Row)
         if filter.before.is_some_and(|before| place >= before) {
             return;
         }
+        let resolved = |index| facts.get(&(located.epoch, index)).cloned().unwrap_or_default();
         let client = match &located.record {
             Record::Evaluation(evaluation) => evaluation.client.clone(),
-            Record::Use(used) => facts.get(&(located.epoch, used.evaluation)).cloned().unwrap_or_default(),
             Record::Override(given) => ClientFacts { id: Some(given.client.clone()), ..ClientFacts::default() },
             Record::Review(review) => ClientFacts { id: Some(review.client.clone()), ..ClientFacts::default() },
+            Record::Use(used) => resolved(used.evaluation),
+            Record::Grant(grant) => resolved(grant.evaluation),
+            Record::ToolBinding(binding) => resolved(binding.evaluation),
+            Record::Revocation(order) if order.target_kind == TargetKind::Client.name() => {
+                ClientFacts { id: Some(order.target.clone()), ..ClientFacts::default() }
+            }
             _ => ClientFacts::default(),
         };
         let row = Row::of(located, client);
@@ -199,18 +209,10 @@ impl Row {
     fn of(located: &Located, client: ClientFacts) -> Self {
         let outcome = located.record.outcome();
         let answered = outcome.is_some_and(|(_, answered)| answered);
-        let (ip, what) = match &located.record {
-            Record::Evaluation(evaluation) => (evaluation.ip.clone(), None),
-            Record::Use(used) => (used.ip.clone(), None),
-            Record::Start(start) => (None, Some(format!("opened by {}", start.build))),
-            Record::RulesChange(change) => (None, Some(change.refused.clone().unwrap_or_else(|| change.rules.to_string()))),
-            Record::Revocation(r) => (None, Some(format!("{} {} {} {}", r.sequence, r.action, r.target_kind, r.target))),
-            Record::Override(given) => {
-                (None, Some(format!("{} override {} until {}", given.sequence, given.client, given.until)))
-            }
-            Record::Review(review) => {
-                (None, Some(format!("{} review of override {} of {}", review.sequence, review.reviews, review.client)))
-            }
+        let ip = match &located.record {
+            Record::Evaluation(evaluation) => evaluation.ip.clone(),
+            Record::Use(used) => used.ip.clone(),
+            _ => None,
         };
         Self {
             id: located.id().filter(|_| answered).map(|id| id.to_string()),
@@ -226,10 +228,41 @@ impl Row {
             statement: client.statement,
             key: client.key,
             ip,
-            what,
+            what: what(&located.record),
+            of: of(located).map(|id| id.to_string()),
             epoch: located.epoch,
             index: located.index,
             leaf: located.leaf,
         }
     }
+}
+
+/// What happened, for records that are not decisions.
+#[must_use]
+pub fn what(record: &Record) -> Option<String> {
+    Some(match record {
+        Record::Evaluation(_) | Record::Use(_) => return None,
+        Record::Start(start) => format!("opened by {}", start.build),
+        Record::RulesChange(change) => change.refused.clone().unwrap_or_else(|| change.rules.to_string()),
+        Record::Revocation(r) => format!("{} {} {} {}", r.sequence, r.action, r.target_kind, r.target),
+        Record::Override(given) => format!("{} override {} until {}", given.sequence, given.client, given.until),
+        Record::Review(review) => format!("{} review of override {} of {}", review.sequence, review.reviews, review.client),
+        Record::Grant(grant) => {
+            let scopes = if grant.scopes.is_empty() { "no scope".to_owned() } else { grant.scopes.join(" ") };
+            format!("{scopes} until {} ({})", grant.not_after, grant.ticket)
+        }
+        Record::ToolBinding(b) => format!("{} until {} ({})", b.tools.join(" "), b.not_after, b.ticket),
+        Record::AnchorChange(part) | Record::PolicyChange(part) => part.summary(),
+    })
+}
+
+/// The decision that a record came of: it was made at the same time, in the same log.
+#[must_use]
+pub fn of(located: &Located) -> Option<DecisionId> {
+    let decision = match &located.record {
+        Record::Grant(grant) => grant.decision,
+        Record::ToolBinding(binding) => binding.decision,
+        _ => return None,
+    };
+    Some(DecisionId::new(located.record.at(), &located.log, decision))
 }

@@ -5,19 +5,27 @@
 //! that ends before that. A [`Use`] is an answer about a client that was resolved earlier: small, and exact all the same, because
 //! it points at the evaluation whose inputs it rests on.
 //!
+//! The other kinds say what a decision or an order came to, so that nobody has to judge again to know it: `docs/events.md` lists them
+//! all, with what links them.
+//!
 //! Versions: a field may be added with a new number and a default; none is ever changed or used again. Golden records of each
 //! version stay in `tests/golden/`.
 
 use minicbor::{Decode, Encode};
 
-use crate::judge::dossier::{Absence, Dossier, Exhibit, Locator, Outcome, Purpose, Response};
 use crate::judge::history::{Fingerprint, Known};
 use crate::judge::{Decision, Verdict};
-use crate::values::{Digest, PublicUrl, Timestamp};
+use crate::values::{Digest, Timestamp};
 
+mod events;
+mod exhibit;
+mod facts;
 mod id;
 mod overrides;
 
+pub use events::{Changes, Grant, RulesPart, ToolBinding};
+pub use exhibit::{ExhibitRef, exhibits};
+pub use facts::{ClientFacts, REDIRECTS_MAX_BYTES};
 pub use id::{DecisionId, LogMark};
 pub use overrides::{Override, Review};
 
@@ -39,12 +47,24 @@ pub enum Record {
     /// A kill order was given, or an order was lifted.
     #[n(4)]
     Revocation(#[n(0)] Revocation),
+    /// A client got this grant for the first time since it was resolved.
+    #[n(5)]
+    Grant(#[n(0)] Box<Grant>),
+    /// A client got these tools for the first time since it was resolved.
+    #[n(6)]
+    ToolBinding(#[n(0)] Box<ToolBinding>),
     /// An override was given.
     #[n(7)]
     Override(#[n(0)] Override),
     /// The review of an override was closed.
     #[n(8)]
     Review(#[n(0)] Review),
+    /// Trust anchors changed.
+    #[n(9)]
+    AnchorChange(#[n(0)] Box<RulesPart>),
+    /// Policies changed.
+    #[n(10)]
+    PolicyChange(#[n(0)] Box<RulesPart>),
 }
 
 /// The log was opened.
@@ -170,69 +190,6 @@ pub struct OutcomeRef {
     pub overridden: Option<u64>,
 }
 
-/// What responders search by. Derived from the inputs; kept so that a search need not judge again.
-#[derive(Clone, PartialEq, Debug, Default, Encode, Decode)]
-#[cbor(map)]
-pub struct ClientFacts {
-    /// The identifier, resolved or as named.
-    #[n(0)]
-    pub id: Option<String>,
-    /// The anchor that vouches.
-    #[n(1)]
-    pub anchor: Option<String>,
-    /// Class.
-    #[n(2)]
-    pub class: Option<String>,
-    /// Owner.
-    #[n(3)]
-    pub owner: Option<String>,
-    /// How it was resolved.
-    #[n(4)]
-    pub method: Option<String>,
-    /// Digest of the statement.
-    #[n(5)]
-    pub statement: Option<Digest>,
-    /// Thumbprint of the key that signed the statement (base64url).
-    #[n(6)]
-    pub key: Option<String>,
-    /// Until when the resolution may be used.
-    #[n(7)]
-    pub valid_until: Option<Timestamp>,
-    /// The clients that vouched, each for the next, root first; `None` when nobody delegated to it.
-    #[n(20)]
-    pub parents: Option<Vec<String>>,
-}
-
-/// One exhibit, its body by digest.
-#[derive(Clone, PartialEq, Debug, Encode, Decode)]
-#[cbor(map)]
-pub struct ExhibitRef {
-    /// Where it is from.
-    #[n(0)]
-    pub url: String,
-    /// What it is for: [`Purpose::name`].
-    #[n(1)]
-    pub purpose: String,
-    /// When it was obtained.
-    #[n(2)]
-    pub obtained_at: Timestamp,
-    /// When its origin was last asked.
-    #[n(3)]
-    pub checked_at: Timestamp,
-    /// The status; `None` when there was no response.
-    #[n(4)]
-    pub status: Option<u16>,
-    /// The headers that were kept.
-    #[n(5)]
-    pub headers: Vec<(String, String)>,
-    /// The body: a blob.
-    #[n(6)]
-    pub body: Option<Digest>,
-    /// Why there was no response: kind and sentence.
-    #[n(7)]
-    pub absent: Option<(String, String)>,
-}
-
 /// The rules changed, or a change was refused.
 #[derive(Clone, PartialEq, Debug, Encode, Decode)]
 #[cbor(map)]
@@ -318,6 +275,9 @@ impl Record {
             Self::Use(record) => record.at,
             Self::RulesChange(record) => record.at,
             Self::Revocation(record) => record.at,
+            Self::Grant(record) => record.at,
+            Self::ToolBinding(record) => record.at,
+            Self::AnchorChange(record) | Self::PolicyChange(record) => record.at,
             Self::Override(record) => record.at,
             Self::Review(record) => record.at,
         }
@@ -333,6 +293,10 @@ impl Record {
             Self::Use(_) => "use",
             Self::RulesChange(_) => "rules_change",
             Self::Revocation(_) => "revocation",
+            Self::Grant(_) => "grant",
+            Self::ToolBinding(_) => "tool_binding",
+            Self::AnchorChange(_) => "anchor_change",
+            Self::PolicyChange(_) => "policy_change",
             Self::Override(_) => "override",
             Self::Review(_) => "review",
         }
@@ -372,27 +336,6 @@ impl OutcomeRef {
     }
 }
 
-impl ClientFacts {
-    /// Of a decision.
-    #[must_use]
-    pub fn of(decision: &Decision) -> Self {
-        let id = decision.client_id().map(str::to_owned);
-        let Some(client) = decision.client() else { return Self { id, ..Self::default() } };
-        let parents: Vec<String> = client.parents().iter().map(|link| link.client().to_owned()).collect();
-        Self {
-            id,
-            anchor: Some(client.anchor().id.clone()),
-            class: Some(client.class().to_owned()),
-            owner: client.owner().map(str::to_owned),
-            method: Some(client.method().name().to_owned()),
-            statement: client.statement_digest().copied(),
-            key: client.signed_by().map(Digest::base64url),
-            valid_until: Some(client.valid_until()),
-            parents: (!parents.is_empty()).then_some(parents),
-        }
-    }
-}
-
 impl KnownRef {
     /// Of what the judge was told.
     #[must_use]
@@ -406,48 +349,6 @@ impl KnownRef {
         let fingerprint = Fingerprint::from_hashes(&self.fingerprint)?;
         Some(Known { first_seen: self.first_seen, fingerprint })
     }
-}
-
-impl ExhibitRef {
-    /// Of an exhibit.
-    #[must_use]
-    pub fn of(locator: &Locator, exhibit: &Exhibit) -> Self {
-        let (status, headers, body, absent) = match &exhibit.outcome {
-            Outcome::Response(r) => (Some(r.status), r.headers.clone(), Some(r.digest), None),
-            Outcome::Absent(why, detail) => (None, Vec::new(), None, Some((why.name().to_owned(), detail.clone()))),
-        };
-        Self {
-            url: locator.url.as_str().to_owned(),
-            purpose: locator.purpose.name().to_owned(),
-            obtained_at: exhibit.obtained_at,
-            checked_at: exhibit.checked_at,
-            status,
-            headers,
-            body,
-            absent,
-        }
-    }
-
-    /// The exhibit again, its body read by `blob`. `None` when the record is not one of ours or the body is missing.
-    #[must_use]
-    pub fn restore(&self, blob: impl Fn(&Digest) -> Option<Vec<u8>>) -> Option<(Locator, Exhibit)> {
-        let purpose = [Purpose::MetadataDocument, Purpose::Jwks].into_iter().find(|p| p.name() == self.purpose)?;
-        let locator = Locator { url: PublicUrl::parse(&self.url).ok()?, purpose };
-        let outcome = match (self.status, &self.body, &self.absent) {
-            (Some(status), Some(body), None) => {
-                Outcome::Response(Response::new(status, self.headers.clone(), blob(body)?.into()))
-            }
-            (None, None, Some((why, detail))) => Outcome::Absent(Absence::from_name(why)?, detail.clone()),
-            _ => return None,
-        };
-        Some((locator, Exhibit { outcome, obtained_at: self.obtained_at, checked_at: self.checked_at }))
-    }
-}
-
-/// References to all exhibits of a dossier.
-#[must_use]
-pub fn exhibits(dossier: &Dossier) -> Vec<ExhibitRef> {
-    dossier.iter().map(|(locator, exhibit)| ExhibitRef::of(locator, exhibit)).collect()
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use crate::evidence::Blob;
 use crate::judge::anchors::{AnchorError, AnchorFile, referenced_files};
 use crate::judge::policy::{PolicyError, PolicyFile, PolicySource};
 use crate::judge::{Rules, RulesError, RulesSource};
+use crate::record::Changes;
 
 /// Most anchors, and the largest file: both far above what people can review.
 const ANCHORS_MAX: usize = 10_000;
@@ -106,6 +107,40 @@ impl LiveRules {
     pub fn directories(&self) -> [&Path; 2] {
         [&self.config.trust_anchors, &self.config.policies]
     }
+}
+
+/// What differs between two sets of rules, by id: anchors, compared by their text and that of the file they refer to, whatever their
+/// files are called; and policies.
+#[must_use]
+pub fn changes(before: &Rules, after: &Rules) -> (Changes, Changes) {
+    (differences(&anchor_texts(before), &anchor_texts(after)), differences(&policy_texts(before), &policy_texts(after)))
+}
+
+fn differences<T: PartialEq>(before: &BTreeMap<&str, T>, after: &BTreeMap<&str, T>) -> Changes {
+    let ids = |one: &BTreeMap<&str, T>, takes: &dyn Fn(&str, &T) -> bool| -> Vec<String> {
+        one.iter().filter(|(id, text)| takes(id, text)).map(|(id, _)| (*id).to_owned()).collect()
+    };
+    Changes {
+        added: ids(after, &|id, _| !before.contains_key(id)),
+        removed: ids(before, &|id, _| !after.contains_key(id)),
+        changed: ids(after, &|id, text| before.get(id).is_some_and(|old| old != text)),
+    }
+}
+
+/// The text of each policy by its `@id`, wherever it is; the groups of tools and scopes count as one more.
+fn policy_texts(rules: &Rules) -> BTreeMap<&str, &str> {
+    let groups = rules.source().policies.entities.as_deref().map(|entities| ("entities.json", entities));
+    rules.policies().rules().iter().map(|rule| (&*rule.id, &*rule.text)).chain(groups).collect()
+}
+
+/// The text of each anchor, and of the file that it refers to.
+fn anchor_texts(rules: &Rules) -> BTreeMap<&str, (&str, Option<&str>)> {
+    let RulesSource { anchors, files, .. } = rules.source();
+    let texts = rules.anchors().iter().zip(anchors).map(|(anchor, file)| {
+        let referenced = referenced_files(file).ok().flatten();
+        (anchor.id.as_str(), (file.text.as_str(), referenced.and_then(|name| files.get(&name)).map(String::as_str)))
+    });
+    texts.collect()
 }
 
 /// The policies of a directory; the built-in one when there is no directory.

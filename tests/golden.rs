@@ -10,7 +10,8 @@ use countersign::archive::DataDir;
 use countersign::evidence::LogReader;
 use countersign::judge::revocation::TargetKind;
 use countersign::record::{
-    ClientFacts, DecisionId, Evaluation, ExhibitRef, OutcomeRef, Override, Record, Review, Revocation, RulesChange, Start, Use,
+    ClientFacts, DecisionId, Evaluation, ExhibitRef, Grant, OutcomeRef, Override, Record, Review, Revocation, RulesChange,
+    RulesPart, Start, ToolBinding, Use,
 };
 use countersign::replay::Replay;
 use countersign::values::{Digest, Timestamp};
@@ -140,6 +141,70 @@ fn records() -> Vec<(&'static str, Record)> {
         ("use-overridden", Record::Use(overridden)),
         ("override", Record::Override(given())),
         ("review", Record::Review(review())),
+    ]
+    .into_iter()
+    .chain(events())
+    .collect()
+}
+
+/// The kinds of R13, and an evaluation with everything that is known of a client since then.
+fn events() -> Vec<(&'static str, Record)> {
+    let (at, text) = (moment(), str::to_owned);
+    let facts = ClientFacts {
+        purpose: Some(text("reads files")),
+        environment: Some(text("production")),
+        document: Some(digest("document")),
+        keys: Some(vec![digest("own key")]),
+        redirect_uris: Some(vec![text("https://client.example/cb")]),
+        auth_method: Some(text("none")),
+        assurance: Some(text("vouched")),
+        software_id: Some(text("s")),
+        software_version: Some(text("1.2")),
+        name: Some(text("Example")),
+        beside: Some(text("web")),
+        ..evaluation(true).client
+    };
+    let grant = Grant {
+        at,
+        decision: 4712,
+        evaluation: 4711,
+        client: text(CLIENT),
+        anchor: text("registry"),
+        approver: text("sec@acme.example"),
+        ticket: text("SEC-2"),
+        policies: vec![text("default/anchored")],
+        scopes: vec![text("files.read")],
+        redirect_uri: Some(text("https://client.example/cb")),
+        not_after: at,
+        left_out: Some(3),
+        overridden: Some(7),
+    };
+    let bare = Grant { redirect_uri: None, left_out: None, scopes: vec![], ..grant.clone() };
+    let tools = ToolBinding {
+        at,
+        decision: 4712,
+        evaluation: 4711,
+        client: text(CLIENT),
+        anchor: text("registry"),
+        approver: text("sec@acme.example"),
+        ticket: text("SEC-2"),
+        policies: vec![text("default/anchored")],
+        tools: vec![text("files.read")],
+        not_after: at,
+        left_out: None,
+        overridden: Some(7),
+    };
+    let (rules, before) = (digest("rules"), digest("rules before"));
+    let (added, removed, changed) = (vec![text("a")], vec![text("b")], vec![text("c"), text("d")]);
+    let part = RulesPart { at, rules, before, added, removed, changed, left_out: None };
+    let cut = RulesPart { left_out: Some(7), ..part.clone() };
+    vec![
+        ("evaluation-facts", Record::Evaluation(Box::new(Evaluation { client: facts, ..evaluation(true) }))),
+        ("grant", Record::Grant(Box::new(grant))),
+        ("grant-bare", Record::Grant(Box::new(bare))),
+        ("tool-binding", Record::ToolBinding(Box::new(tools))),
+        ("anchor-change", Record::AnchorChange(Box::new(part))),
+        ("policy-change", Record::PolicyChange(Box::new(cut))),
     ]
 }
 

@@ -6,10 +6,7 @@ use countersign::values::Timestamp;
 
 /// `30s`, `15m`, `24h`, `7d`: as in trust anchors.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    let fail = || format!("{text:?} is not a duration such as 30s, 15m, 24h or 7d");
-    let span: jiff::Span = text.parse().map_err(|_| fail())?;
-    let exact = span.to_duration(jiff::SpanRelativeTo::days_are_24_hours()).map_err(|_| fail())?;
-    Duration::try_from(exact).map_err(|_| fail())
+    countersign::values::time::duration(text)
 }
 
 /// An RFC 3339 date and time, or a date.

@@ -19,6 +19,7 @@ mod dossier;
 mod evidence;
 mod explain;
 mod failure;
+mod inventory;
 mod lint;
 mod paint;
 mod reference;
@@ -123,6 +124,8 @@ enum Command {
     /// List, show, audit and replay what was decided
     #[command(subcommand)]
     Evidence(evidence::Evidence),
+    /// Which clients there are, whose they are, what they got and how they changed: out of the evidence
+    Inventory(Box<inventory::InventoryCommand>),
     /// Give, list and lift kill orders
     Revoke(revoke::Revoke),
     /// Let one client have more for a while, on a named approver's word; list and review such overrides
@@ -190,6 +193,7 @@ fn run(command: Command, context: &Context) -> Result<Outcome, Failure> {
         Command::Verify(verify) => verify.run(context),
         Command::Explain(explain) => explain.run(context),
         Command::Evidence(evidence) => evidence.run(context),
+        Command::Inventory(inventory) => inventory.run(context),
         Command::Revoke(revoke) => revoke.run(context),
         Command::BreakGlass(command) => command.run(context),
         Command::Lint(lint) => lint.run(context),

@@ -47,13 +47,6 @@ pub(super) struct ListQuery {
 
 impl ListQuery {
     fn filter(self) -> Result<(Filter, usize), Box<Problem>> {
-        let moment = |name: &str, text: Option<String>| match text {
-            None => Ok(None),
-            Some(text) => match Timestamp::parse(&text) {
-                Some(at) => Ok(Some(at)),
-                None => Err(Box::new(Problem::bad_request(name, "not an RFC 3339 date and time"))),
-            },
-        };
         let before = match self.cursor.as_deref().map(listing::parse_cursor) {
             Some(None) => return Err(Box::new(Problem::bad_request("cursor", "not a cursor of a page before"))),
             Some(place) => place,
@@ -68,6 +61,15 @@ impl ListQuery {
         let filter =
             Filter { client, code, decision, anchor, owner, key, ip, since, until, before, overridden, ..Filter::default() };
         Ok((filter, limit))
+    }
+}
+
+/// A moment in a query.
+pub(super) fn moment(name: &str, text: Option<String>) -> Result<Option<Timestamp>, Box<Problem>> {
+    let Some(text) = text else { return Ok(None) };
+    match Timestamp::parse(&text) {
+        Some(at) => Ok(Some(at)),
+        None => Err(Box::new(Problem::bad_request(name, "not an RFC 3339 date and time"))),
     }
 }
 

@@ -8,6 +8,7 @@ use axum::extract::{Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
+use tokio::sync::Semaphore;
 
 use crate::config::Config;
 use crate::service::Service;
@@ -17,6 +18,7 @@ mod body;
 mod decisions;
 mod evidence;
 mod health;
+mod inventory;
 mod openapi;
 mod operate;
 mod overrides;
@@ -38,6 +40,8 @@ struct Shared {
     metrics: metrics_exporter_prometheus::PrometheusHandle,
     in_flight: AtomicUsize,
     stopping: AtomicBool,
+    /// One inventory at a time: each is a pass over the whole log.
+    inventory: Arc<Semaphore>,
 }
 
 impl App {
@@ -45,7 +49,8 @@ impl App {
     #[must_use]
     pub fn new(service: Service, config: Config) -> Self {
         let metrics = health::recorder();
-        Self(Arc::new(Shared { service, config, metrics, in_flight: AtomicUsize::new(0), stopping: AtomicBool::new(false) }))
+        let (in_flight, stopping) = (AtomicUsize::new(0), AtomicBool::new(false));
+        Self(Arc::new(Shared { service, config, metrics, in_flight, stopping, inventory: Arc::new(Semaphore::new(1)) }))
     }
 
     fn service(&self) -> &Service {
@@ -83,6 +88,7 @@ impl App {
             .route(decisions::PATH, get(evidence::list))
             .route("/v1/decisions/{id}", get(evidence::show))
             .route("/v1/decisions/{id}/replay", post(evidence::replay))
+            .route("/v1/inventory", get(inventory::inventory))
             .route("/v1/revocations", get(operate::orders))
             .route("/v1/overrides", get(overrides::list))
             .route("/v1/anchors", get(operate::anchors))

@@ -73,7 +73,10 @@ impl Problem {
     }
 
     pub(super) fn overloaded() -> Self {
-        let detail = "more requests are under way than `http.max_in_flight`; ask again";
+        Self::busy("more requests are under way than `http.max_in_flight`; ask again")
+    }
+
+    pub(super) fn busy(detail: &str) -> Self {
         let problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, "server.overloaded", "The verifier is busy", detail);
         Self { retry_after_s: Some(1), ..problem }
     }

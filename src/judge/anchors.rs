@@ -14,7 +14,6 @@ use super::jose::KeySet;
 use super::jwk::Algorithm;
 
 mod file;
-pub(super) use file::duration;
 pub use file::{AnchorError, AnchorFile, parse, referenced_files};
 
 /// A trust anchor.

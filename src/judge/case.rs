@@ -24,6 +24,8 @@ pub(super) struct Case<'a> {
     pub(super) at: Timestamp,
     pub(super) findings: Vec<Finding>,
     pub(super) path: Vec<Digest>,
+    /// The client's metadata document, once it was looked at.
+    pub(super) document: Option<Digest>,
     /// The earliest end of anything looked at so far.
     pub(super) valid_until: Timestamp,
     /// What was used of the dossier so far.
@@ -113,6 +115,7 @@ impl<'a> Case<'a> {
         let exhibit = self.exhibit(&Locator { url: url.clone(), purpose: Purpose::MetadataDocument })?;
         let response = received(exhibit)?;
         self.rest_on(response.digest);
+        self.document = Some(response.digest);
         self.holds(Check::FetchPublicAddress);
         check_status(response)?;
         self.holds(Check::FetchStatus);

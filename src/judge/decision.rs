@@ -60,12 +60,14 @@ pub struct Resolved {
     pub(super) class: Box<str>,
     pub(super) owner: Option<Box<str>>,
     pub(super) purpose: Option<Box<str>>,
+    pub(super) environment: Option<Box<str>>,
     pub(super) metadata: ClientMetadata,
     pub(super) shown: Shown,
     pub(super) tools: Option<Box<[Box<str>]>>,
     pub(super) statement: Option<StatementFacts>,
     /// Its ancestors, root first; empty when nobody delegated to it.
     pub(super) delegation: Box<[Link]>,
+    pub(super) document: Option<Digest>,
     /// Digests of what it rests on, in the order in which it was looked at. Findings point into it.
     pub(super) path: Box<[Digest]>,
     pub(super) findings: Box<[Finding]>,
@@ -130,6 +132,26 @@ impl Resolved {
     #[must_use]
     pub fn purpose(&self) -> Option<&str> {
         self.purpose.as_deref()
+    }
+    /// Where it belongs.
+    #[must_use]
+    pub fn environment(&self) -> Option<&str> {
+        self.environment.as_deref()
+    }
+    /// The `web` anchor of its document, when a statement's anchor is the one that vouches.
+    #[must_use]
+    pub fn beside(&self) -> Option<&Anchor> {
+        self.beside.as_deref()
+    }
+    /// Its verified metadata.
+    #[must_use]
+    pub const fn metadata(&self) -> &ClientMetadata {
+        &self.metadata
+    }
+    /// Digest of its metadata document's bytes, if it was resolved from one.
+    #[must_use]
+    pub const fn document(&self) -> Option<&Digest> {
+        self.document.as_ref()
     }
     /// Digest of the statement, if one vouches.
     #[must_use]
@@ -288,6 +310,11 @@ impl Decision {
     #[must_use]
     pub const fn verdict(&self) -> &Verdict {
         &self.verdict
+    }
+    /// What is allowed, if it is.
+    #[must_use]
+    pub fn allowed(&self) -> Option<&Allowed> {
+        if let Verdict::Allow(allowed) = &self.verdict { Some(allowed) } else { None }
     }
     /// The client, if it could be resolved.
     #[must_use]

@@ -69,6 +69,9 @@ pub struct ClientMetadata {
     grant_types: Option<Box<[Box<str>]>>,
     scope: Option<Box<[Box<str>]>>,
     keys: Box<[crate::values::Digest]>,
+    auth_method: Option<Box<str>>,
+    software_id: Option<Box<str>>,
+    software_version: Option<Box<str>>,
 }
 
 impl ClientMetadata {
@@ -101,6 +104,21 @@ impl ClientMetadata {
     #[must_use]
     pub fn keys(&self) -> &[crate::values::Digest] {
         &self.keys
+    }
+    /// `token_endpoint_auth_method`, as the client says it; `None` when it is silent.
+    #[must_use]
+    pub fn auth_method(&self) -> Option<&str> {
+        self.auth_method.as_deref()
+    }
+    /// `software_id` (RFC 7591 section 2). Self-asserted unless a statement says it.
+    #[must_use]
+    pub fn software_id(&self) -> Option<&str> {
+        self.software_id.as_deref()
+    }
+    /// `software_version` (RFC 7591 section 2).
+    #[must_use]
+    pub fn software_version(&self) -> Option<&str> {
+        self.software_version.as_deref()
     }
 }
 

@@ -69,4 +69,13 @@ impl Ledger {
             metrics::counter!("countersign_overrides_used_total").increment(1);
         }
     }
+
+    /// Appends records without blobs, in this order, and waits until all are durable: handed over together, they share a frame.
+    pub(super) async fn append_all<'r>(&self, records: impl IntoIterator<Item = &'r Record>) -> Result<(), AppendError> {
+        let waiting: Vec<_> = records.into_iter().map(|record| self.log.append(&record.encode(), &[])).collect();
+        for append in waiting {
+            append.await?;
+        }
+        Ok(())
+    }
 }

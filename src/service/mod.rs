@@ -18,6 +18,7 @@ use crate::rules::LiveRules;
 use crate::values::{ClientIdUrl, ClientRef, Code, Digest, Request, Timestamp};
 
 mod answer;
+mod events;
 mod flight;
 mod kills;
 mod ledger;
@@ -29,6 +30,7 @@ pub use answer::{Answer, CacheState};
 pub use kills::{KillAction, Kills, NewKill, RevokeError};
 pub use open::{OpenError, kill_set};
 
+use events::Granted;
 use flight::{Flights, Landed};
 use ledger::Ledger;
 use memo::{Histories, Rulings};
@@ -46,6 +48,7 @@ struct Entry {
     evaluation: u64,
     refreshing: AtomicBool,
     rulings: Rulings,
+    granted: Granted,
 }
 
 /// The service. Clones are handles to the same one.
@@ -141,6 +144,7 @@ impl Service {
         // One at a time, or the one that read the older files could come last; and the records are in the order of the changes.
         let _one = inner.reloading.lock().await;
         let at = inner.clock.now();
+        let before = inner.rules.current();
         let (outcome, refused) = match inner.rules.reload() {
             Ok(None) => return Ok(Ok(None)),
             Ok(Some(rules)) => (Ok(Some(rules.digest())), None),
@@ -153,6 +157,7 @@ impl Service {
         let rules = inner.rules.current();
         let record = Record::RulesChange(RulesChange { at, rules: rules.digest(), refused });
         inner.ledger.append(&record, &[(rules.digest(), &**rules.bytes())]).await?;
+        inner.ledger.append_all(&events::rules_changes(&before, &rules, at)).await?;
         Ok(outcome)
     }
 
@@ -329,9 +334,9 @@ impl Inner {
             Err(error) => Landed { entry: None, dossier: Arc::new(dossier), failed: Some(error) },
             Ok(receipt) => {
                 let evaluation = receipt.index();
-                let (refreshing, rulings) = (AtomicBool::new(false), Rulings::default());
-                let entry = Arc::new(Entry { client: Arc::clone(client), evaluation, refreshing, rulings });
-                self.histories.keep(client);
+                let (client, refreshing, rulings) = (Arc::clone(client), AtomicBool::new(false), Rulings::default());
+                self.histories.keep(&client);
+                let entry = Arc::new(Entry { client, evaluation, refreshing, rulings, granted: Granted::default() });
                 self.cache.insert(key, Arc::clone(&entry));
                 Landed { entry: Some(entry), dossier: Arc::new(dossier), failed: None }
             }
@@ -377,6 +382,7 @@ impl Inner {
         let json = decision.to_json();
         let outcome = OutcomeRef::of(&decision, &json);
         let receipt = self.evaluation(request, dossier, &decision, outcome, true, trace, rules).await?;
+        self.write_evaluated_grant(&decision, receipt.index()).await?;
         let id = self.ledger.id(&decision, &receipt);
         Ok(Answer::new(decision, json, receipt, id, CacheState::Miss))
     }
@@ -436,6 +442,10 @@ impl Inner {
             trace,
         });
         let receipt = self.ledger.append(&record, &[(shape.digest, &*shape.bytes)]).await?;
+        if let Some(names) = entry.granted.news(&decision) {
+            // Boxed: the first time only, and the future of a warm request stays small.
+            Box::pin(self.write_grant(&decision, receipt.index(), entry, names)).await?;
+        }
         let id = self.ledger.id(&decision, &receipt);
         Ok(Answer::new(decision, json, receipt, id, cache))
     }

@@ -7,7 +7,7 @@ use super::flight::Flights;
 use super::kills::Kills;
 use super::ledger::Ledger;
 use super::memo::Histories;
-use super::{Inner, Service, fetch_options};
+use super::{Inner, Service, events, fetch_options};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::evidence::{AppendError, EvidenceLog, LogOptions};
@@ -51,10 +51,11 @@ impl Service {
         let reserve_bytes = config.evidence.reserve_mb.saturating_mul(1 << 20);
         let options = LogOptions { reserve_bytes, ..LogOptions::new(config.data_dir.join("evidence"), config.log_origin()) };
         let (log, opened) = EvidenceLog::open(options)?;
+        let (current, at) = (rules.current(), clock.now());
+        let changes = events::changes_since_last_run(&log, &config.data_dir.join("evidence"), &current, at);
         let ledger = Ledger::new(log);
-        let current = rules.current();
         let start = Record::Start(Start {
-            at: clock.now(),
+            at,
             build: crate::BUILD.to_owned(),
             rules: current.digest(),
             kill_sequence: kills.current().sequence(),
@@ -62,6 +63,7 @@ impl Service {
             clean: opened.clean,
         });
         ledger.append(&start, &[(current.digest(), &**current.bytes())]).await?;
+        ledger.append_all(&changes).await?;
         let cache = moka::sync::Cache::builder().max_capacity(config.cache.capacity).build();
         let patience = Duration::from_millis(config.http.request_timeout_ms);
         let flights = Flights::default();

@@ -68,6 +68,17 @@ impl Timestamp {
     }
 }
 
+/// Reads a duration: `30s`, `15m`, `24h`, `7d`. A day has 24 hours.
+///
+/// # Errors
+/// A phrase that names the text and the form.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let fail = || format!("{text:?} is not a duration such as 30s, 15m, 24h or 7d");
+    let span: jiff::Span = text.parse().map_err(|_| fail())?;
+    let exact = span.to_duration(jiff::SpanRelativeTo::days_are_24_hours()).map_err(|_| fail())?;
+    Duration::try_from(exact).map_err(|_| fail())
+}
+
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -27,7 +27,7 @@ async fn a_client_is_resolved_once_and_judged_each_time() {
     assert_eq!((gist(&refused), world.fetches()), (("deny", "grant.scope", "hit"), 1));
     insta::assert_json_snapshot!("refused", redacted(&refused));
     let kinds: Vec<&str> = world.records().iter().map(|located| located.record.kind()).collect();
-    assert_eq!(kinds, ["start", "resolution", "use", "use", "use"]);
+    assert_eq!(kinds, ["start", "resolution", "use", "grant", "use", "use"]);
     world.check_evidence(&[cold, warm, refused]).await;
 }
 

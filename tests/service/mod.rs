@@ -2,6 +2,8 @@
 
 mod caching;
 mod crowds;
+mod events;
+mod inventory;
 mod kills;
 mod misbehaviour;
 mod overrides;

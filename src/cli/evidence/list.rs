@@ -52,8 +52,9 @@ pub(crate) struct List {
     /// Count by a column: kind, decision, code, client, anchor, class, owner, key, ip
     #[arg(long, value_name = "FIELD", value_parser = ["kind", "decision", "code", "client", "anchor", "class", "owner", "key", "ip"])]
     count_by: Option<String>,
-    /// Also what is not an answer: starts, resolutions, changes of the rules, kill orders, overrides, reviews
-    #[arg(long)]
+    /// Also what is not an answer: starts, resolutions, grants, tool bindings, kill orders, overrides, reviews, changes of rules,
+    /// anchors, policies
+    #[arg(long, visible_alias = "all-kinds")]
     all: bool,
     /// Most rows, up to 1000
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=1000))]
@@ -155,13 +156,17 @@ fn render(page: &Value, paint: Paint, quiet: bool) -> String {
     let text = |row: &Value, name: &str| row.get(name).and_then(Value::as_str).unwrap_or("-").to_owned();
     let mut lines = Vec::new();
     if !quiet {
-        lines.push(["AT", "DECISION", "CODE", "CLIENT", "ANCHOR", "ID"].iter().map(|t| paint.dim(t)).collect::<Vec<_>>());
+        let events = rows.iter().any(|row| row.get("what").is_some_and(Value::is_string));
+        let names = ["AT", "DECISION", "CODE", "CLIENT", "ANCHOR", "ID"].into_iter().chain(events.then_some("WHAT"));
+        lines.push(names.map(|t| paint.dim(t)).collect::<Vec<_>>());
     }
     lines.extend(rows.iter().map(|row| {
         let at = text(row, "at");
         let at = format!("{} {}", at.get(..10).unwrap_or("-"), at.get(11..23).unwrap_or_default());
         if let Some(what) = row.get("what").and_then(Value::as_str) {
-            return vec![at, paint.dim(&text(row, "kind")), String::new(), paint.dim(&brief(what))];
+            let of = row.get("of").and_then(Value::as_str).map(|id| format!("{id}: ")).unwrap_or_default();
+            let (kind, what) = (paint.dim(&text(row, "kind")), paint.dim(&format!("{of}{}", brief(what))));
+            return vec![at, kind, String::new(), text(row, "client"), text(row, "anchor"), place(row), what];
         }
         let word = text(row, "decision");
         let word = match word.as_str() {
@@ -173,9 +178,16 @@ fn render(page: &Value, paint: Paint, quiet: bool) -> String {
             Some(order) => format!("{} {}", text(row, "code"), paint.warn(&format!("by override {order}"))),
             None => text(row, "code"),
         };
-        vec![at, word, code, text(row, "client"), text(row, "anchor"), text(row, "id")]
+        let id = row.get("id").and_then(Value::as_str).map_or_else(|| place(row), str::to_owned);
+        vec![at, word, code, text(row, "client"), text(row, "anchor"), id]
     }));
     table::columns(&lines, "")
+}
+
+/// What `evidence show` takes for a record that is not an answer.
+fn place(row: &Value) -> String {
+    let number = |name: &str| row.get(name).and_then(Value::as_u64).unwrap_or(0);
+    format!("{}-{}", number("epoch"), number("index"))
 }
 
 /// One line of a width that leaves room for the other columns; `--json` has all of it.
@@ -197,18 +209,27 @@ fn render_counts(counts: impl IntoIterator<Item = (String, u64)>) -> String {
 mod tests {
     use super::*;
 
+    const CLIENT: &str = "https://client.example/oauth/metadata.json";
+
     #[test]
     fn pages_and_counts() {
         let row = |decision: &str, code: &str| {
             json!({ "id": "019abcde-0000-8000-8000-000000000001", "at": "2026-11-22T01:02:03.456Z", "kind": "use",
-            "decision": decision, "code": code, "client": "https://client.example/oauth/metadata.json", "anchor": "acme", "what": null })
+            "decision": decision, "code": code, "client": CLIENT, "anchor": "acme", "what": null })
         };
-        let start =
-            json!({ "id": null, "at": "2026-11-22T01:02:03.456Z", "kind": "start", "what": "opened by countersign/0.1.0" });
         let mut overridden = row("allow", "ok");
         overridden["overridden"] = json!(7);
-        let page = json!({ "decisions": [row("allow", "ok"), row("deny", "revocation.killed"), overridden, start], "complete": false, "cursor": "1-7" });
-        insta::assert_snapshot!(render(&page, Paint::plain(), false));
+        let page = json!({ "decisions": [row("allow", "ok"), row("deny", "revocation.killed"), overridden], "complete": true });
+        insta::assert_snapshot!("decisions", render(&page, Paint::plain(), false));
+        let event = |kind: &str, index: u64, what: &str| json!({ "id": null, "at": "2026-11-22T01:02:03.456Z", "kind": kind, "what": what, "epoch": 1, "index": index });
+        let mut grant = event("grant", 9, "files.read until 2026-11-23T12:00:00.000Z (SEC-1)");
+        for (name, value) in [("client", CLIENT), ("anchor", "acme"), ("of", "019abcde-0000-8000-8000-000000000001")] {
+            grant[name] = json!(value);
+        }
+        let changed = event("anchor_change", 7, "added second, changed web");
+        let start = event("start", 0, "opened by countersign/0.1.0");
+        let page = json!({ "decisions": [grant, row("allow", "ok"), changed, start], "complete": false, "cursor": "1-0" });
+        insta::assert_snapshot!("all_kinds", render(&page, Paint::plain(), false));
         assert_eq!(render(&json!({ "decisions": [] }), Paint::plain(), false), "nothing matches\n");
         let counts = [("a".to_owned(), 2), ("b".to_owned(), 10), ("c".to_owned(), 2)];
         assert_eq!(render_counts(counts), "10  b\n 2  a\n 2  c\n");

@@ -9,13 +9,14 @@ use crate::cli::remote::{Remote, encoded};
 use crate::cli::show::Show as Decision;
 use crate::cli::{Outcome, explain, table};
 use countersign::archive::{DataDir, Located};
+use countersign::listing;
 use countersign::record::{Evaluation, Record};
 
 /// One record, with everything that it names.
 #[derive(Args)]
 #[command(after_help = super::EXAMPLES)]
 pub(crate) struct Show {
-    /// The decision: `id` of an answer
+    /// The decision: `id` of an answer; or the place of any record, EPOCH-INDEX, as `evidence list --all` shows it
     id: String,
 }
 
@@ -29,7 +30,19 @@ impl Show {
         }
         let config = context.config()?;
         let (data, origin) = (DataDir::open(&config.data_dir)?, config.log_origin());
-        let located = data.find(&self.id, &origin)?;
+        let located = match listing::parse_cursor(&self.id) {
+            Some((epoch, index)) => data.get(epoch, index, &origin)?.ok_or_else(|| {
+                Failure::new(
+                    "evidence",
+                    format!("there is no record {}", self.id),
+                    "`countersign evidence list --all` shows them",
+                )
+            })?,
+            None => data.find(&self.id, &origin)?,
+        };
+        if located.record.outcome().is_none() {
+            return Ok(event(&located, context));
+        }
         let evaluation = data.evaluation_of(&located, &origin)?;
         let Some(Located { record: Record::Evaluation(inputs), index: resolved_at, .. }) = &evaluation else {
             return Err(Failure::new(
@@ -69,6 +82,55 @@ impl Show {
         }
         let rows: Vec<Vec<String>> = rows.into_iter().map(|(name, value)| vec![context.paint.dim(name), value]).collect();
         Ok(Outcome::done(format!("{}\n{}", show.decision(&answer), table::columns(&rows, "  "))))
+    }
+}
+
+/// A record that is not a decision: all that it says.
+fn event(located: &Located, context: &Context) -> Outcome {
+    let record = fields(&located.record);
+    let of = listing::of(located).map(|id| id.to_string());
+    if context.global.json {
+        let (kind, log, index, leaf) = (located.record.kind(), &located.log, located.index, located.leaf);
+        let mut report = json!({ "kind": kind, "log": log, "index": index, "leaf": leaf, "record": record });
+        if let (Some(of), Some(report)) = (of, report.as_object_mut()) {
+            report.insert("of".into(), of.into());
+        }
+        return Outcome::done(json_text(&report));
+    }
+    let head = ("record", format!("{} {} at {}", located.record.kind(), located.log, located.index));
+    let plain = |value: &Value| match value {
+        Value::String(text) => text.clone(),
+        Value::Array(names) => names.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" "),
+        other => other.to_string(),
+    };
+    let own = record.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null());
+    let own = own.map(|(name, value)| (name.as_str(), plain(value)));
+    let rows = std::iter::once(head).chain(of.map(|of| ("of", of))).chain(own);
+    let rows: Vec<Vec<String>> = rows.map(|(name, value)| vec![context.paint.dim(name), value]).collect();
+    Outcome::done(table::columns(&rows, "  "))
+}
+
+/// The fields of a record that is not a decision, by their names.
+fn fields(record: &Record) -> Value {
+    match record {
+        Record::Evaluation(_) | Record::Use(_) => Value::Null,
+        Record::Start(r) => json!({ "at": r.at, "build": r.build, "rules": r.rules, "kill_sequence": r.kill_sequence,
+            "cut_bytes": r.cut_bytes, "clean": r.clean }),
+        Record::RulesChange(r) => json!({ "at": r.at, "rules": r.rules, "refused": r.refused }),
+        Record::Revocation(r) => json!({ "at": r.at, "sequence": r.sequence, "action": r.action, "target_kind": r.target_kind,
+            "target": r.target, "reason": r.reason, "ticket": r.ticket, "by": r.by, "line": r.line }),
+        Record::Grant(r) => json!({ "at": r.at, "decision": r.decision, "evaluation": r.evaluation, "client": r.client,
+            "anchor": r.anchor, "approver": r.approver, "ticket": r.ticket, "policies": r.policies, "scopes": r.scopes,
+            "redirect_uri": r.redirect_uri, "not_after": r.not_after, "left_out": r.left_out, "overridden": r.overridden }),
+        Record::ToolBinding(r) => json!({ "at": r.at, "decision": r.decision, "evaluation": r.evaluation, "client": r.client,
+            "anchor": r.anchor, "approver": r.approver, "ticket": r.ticket, "policies": r.policies, "tools": r.tools,
+            "not_after": r.not_after, "left_out": r.left_out, "overridden": r.overridden }),
+        Record::Override(r) => json!({ "at": r.at, "sequence": r.sequence, "client": r.client, "scopes": r.scopes, "tools": r.tools,
+            "until": r.until, "approver": r.approver, "by": r.by, "ticket": r.ticket, "reason": r.reason, "line": r.line }),
+        Record::Review(r) => json!({ "at": r.at, "sequence": r.sequence, "reviews": r.reviews, "client": r.client,
+            "finding": r.finding, "ticket": r.ticket, "by": r.by, "line": r.line }),
+        Record::AnchorChange(r) | Record::PolicyChange(r) => json!({ "at": r.at, "rules": r.rules, "before": r.before,
+            "added": r.added, "removed": r.removed, "changed": r.changed, "left_out": r.left_out }),
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use crate::values::time::duration;
 use crate::values::{PublicUrl, Timestamp};
 
 use super::super::delegation::DEPTH_MAX;
@@ -266,14 +267,6 @@ fn revocation(toml: RevocationToml) -> Result<RevocationRule, String> {
 
 fn patterns(texts: &[String], name: &str) -> Result<Vec<Pattern>, String> {
     texts.iter().map(|text| Pattern::parse(text).map_err(|rule| format!("{name}: {rule}"))).collect()
-}
-
-/// `30s`, `15m`, `24h`, `7d`.
-pub(in super::super) fn duration(text: &str) -> Result<Duration, String> {
-    let fail = || format!("{text:?} is not a duration such as 30s, 15m, 24h or 7d");
-    let span: jiff::Span = text.parse().map_err(|_| fail())?;
-    let exact = span.to_duration(jiff::SpanRelativeTo::days_are_24_hours()).map_err(|_| fail())?;
-    Duration::try_from(exact).map_err(|_| fail())
 }
 
 #[cfg(test)]

@@ -122,6 +122,9 @@ impl Case<'_> {
             grant_types: self.grant_types().map(boxed),
             scope: self.text("scope").map(|scope| boxed(scope.split(' ').filter(|s| !s.is_empty()).collect())),
             keys: keys.unwrap_or_default().iter().map(|key| *key.thumbprint()).collect(),
+            auth_method: self.text("token_endpoint_auth_method").map(Box::from),
+            software_id: self.text("software_id").map(Box::from),
+            software_version: self.text("software_version").map(Box::from),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use cedar_policy::{Effect, Policy};
 
-use super::super::anchors::duration;
+use crate::values::time::duration;
 use super::obligation::Obligation;
 
 /// Longest `@id` in bytes: it stands in every answer that it permits.
@@ -34,6 +34,8 @@ pub struct Rule {
     pub obligations: Vec<Obligation>,
     /// `@mode("log_only")`: evaluated and reported, and without any effect.
     pub log_only: bool,
+    /// Its text, annotations included.
+    pub text: Box<str>,
     /// The file that it is in.
     pub file: Box<str>,
     /// The line that it begins on, from 1.
@@ -55,6 +57,7 @@ impl Rule {
             ttl: None,
             obligations: Vec::new(),
             log_only: false,
+            text: policy.to_cedar().unwrap_or_default().trim().into(),
             file: file.into(),
             line,
         };

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::ser::SerializeMap as _;
 
-use super::super::anchors::duration;
+use crate::values::time::duration;
 
 /// Most obligations of one policy; more are not kept by anyone.
 const OBLIGATIONS_MAX: usize = 8;
