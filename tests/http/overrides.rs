@@ -1,6 +1,6 @@
 //! Break-glass over HTTP.
 
-use countersign::record::{OutcomeRef, Record, Use};
+use countersign::record::{ClientFacts, Evaluation, OutcomeRef, Record, Use};
 use countersign::values::Digest;
 use serde_json::{Value, json};
 
@@ -36,6 +36,25 @@ async fn used(world: &World, order: u64, verdict: u8) {
     world.service.log().append(&record.encode(), &[]).await.unwrap();
 }
 
+/// A resolution that used one; the answers after it are what counts.
+async fn resolved(world: &World, order: u64) {
+    let (digest, at) = (Digest::of(b"x"), world.service.now());
+    let evaluation = Evaluation {
+        at,
+        answered: false,
+        request: digest,
+        ip: None,
+        exhibits: vec![],
+        rules: digest,
+        kill_sequence: order,
+        outcome: OutcomeRef { verdict: 0, code: "ok".into(), decision: digest, overridden: Some(order) },
+        client: ClientFacts::default(),
+        build: String::new(),
+        trace: None,
+    };
+    world.service.log().append(&Record::Evaluation(Box::new(evaluation)).encode(), &[]).await.unwrap();
+}
+
 #[tokio::test]
 async fn overrides_are_given_used_ended_and_reviewed() {
     let (world, face) = served().await;
@@ -51,6 +70,8 @@ async fn overrides_are_given_used_ended_and_reviewed() {
     world.advance(60);
     used(&world, 1, 1).await;
     used(&world, 2, 0).await;
+    resolved(&world, 2).await;
+    assert_eq!(face.post("/v1/decisions", &json!({ "client": { "id": CLIENT } }).to_string()).await.status, 200);
     let numbers = |text: String| -> Vec<String> {
         text.lines().filter(|line| line.starts_with("countersign_overrides")).map(str::to_owned).collect()
     };
