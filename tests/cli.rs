@@ -180,6 +180,25 @@ fn a_client_vouches_for_one_that_it_launches() {
     check(here, &format!("{} --issuer https://x.example", child("lead.jwt")), 0, "delegation.issuer");
     // The child has no key in its statement.
     check(here, &child("child.jwt"), 0, "delegation.not_allowed");
+    // What the parent has wrong is said about the child too; a broker is no fault of its statement.
+    fs::write(here.join("bad.json"), r#"{"redirect_uris":["http://x.example/cb"]}"#).unwrap();
+    save("bad.jwt", &format!("{lead} --jwks agent.jwks.json --claims bad.json"));
+    save("of-bad.jwt", &child("bad.jwt"));
+    check(here, "lint @of-bad.jwt", 2, "in the statement of a parent");
+    let broker = lead.replace("--class agent", "--class broker");
+    check(
+        here,
+        &format!("{broker} --jwks agent.jwks.json --json"),
+        0,
+        "the trust anchors here would refuse this: anchor.class",
+    );
+    let anchor = fs::read_to_string(here.join("trust-anchors/r.toml")).unwrap();
+    fs::write(here.join("trust-anchors/r.toml"), anchor.replace("\"agent\"]", "\"agent\", \"broker\"]")).unwrap();
+    check(here, &format!("{broker} --jwks agent.jwks.json --json"), 0, "\"warnings\": []");
+    save("broker.jwt", &format!("{broker} --jwks agent.jwks.json"));
+    check(here, "verify @broker.jwt --gateway gw-eu --region eu-1 --quiet", 2, "delegation.broker_acts");
+    check(here, "lint @broker.jwt", 0, "never acts");
+    check(here, &format!("{} --class agent --json", child("broker.jwt")), 0, "\"warnings\": []");
     check(here, &child("agent.jwks.json"), 1, "no statement with a `sub`");
     check(here, &format!("{lead} --jwks agent.jwk"), 1, "private or symmetric");
     check(here, &format!("{} --delegation-depth 5", child("lead.jwt")), 64, "0..=4");

@@ -79,7 +79,7 @@ impl Link {
 pub fn check_may_act(client: &Resolved) -> Result<(), Refusal> {
     let refuse = |detail: String| Err(Refusal::new(Code::DelegationBrokerActs, Check::DelegationBroker, detail));
     if &*client.class == BROKER {
-        return refuse(format!("its class is `{BROKER}`: it may launch clients and is granted nothing itself"));
+        return refuse(format!("its class is `{BROKER}`: it may launch clients and never acts itself"));
     }
     let own = client.metadata.keys();
     let one = client.delegation.iter().find(|link| link.class() == BROKER && link.keys.iter().any(|key| own.contains(key)));

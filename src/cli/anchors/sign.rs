@@ -11,14 +11,14 @@ use crate::cli::context::{Context, json_text, read_file};
 use crate::cli::failure::Failure;
 use crate::cli::reference::is_jws;
 use countersign::config::Config;
-use countersign::judge::delegation::DEPTH_MAX;
+use countersign::judge::delegation::{BROKER, DEPTH_MAX};
 use countersign::judge::jose::UnverifiedJws;
-use countersign::judge::{Rules, RulesSource};
+use countersign::judge::{Refusal, Rules, RulesSource};
 use countersign::publisher::keys::issuer::IssuerKey;
 use countersign::publisher::statements::{self, StatementSpec, TrialError};
 use countersign::rules;
 use countersign::values::json::{Json, Object};
-use countersign::values::{ClientIdUrl, Timestamp};
+use countersign::values::{ClientIdUrl, Code, Timestamp};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -64,9 +64,9 @@ pub(crate) struct Sign {
     /// `sub` and `client_id`: for whom
     #[arg(long, value_name = "ID")]
     client_id: String,
-    /// How long it lives; at most the anchor's `max_lifetime`
-    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = args::duration)]
-    lifetime: Duration,
+    /// How long it lives, at most the anchor's `max_lifetime`; default: 1h, or what is left of the parent's life if that is less
+    #[arg(long, value_name = "DURATION", value_parser = args::duration)]
+    lifetime: Option<Duration>,
     /// `nbf`: when it begins, if later than now
     #[arg(long, value_name = "TIME", value_parser = args::moment)]
     not_before: Option<Timestamp>,
@@ -117,8 +117,8 @@ impl Sign {
         let key = read_file(&self.key, "name the private key that `countersign anchors keygen` wrote")?;
         let key = IssuerKey::parse(&key)
             .map_err(|error| Failure::new(self.key.display(), error, "use a key that `countersign anchors keygen` wrote"))?;
-        let spec = self.spec()?;
         let at = context.now();
+        let spec = self.spec(at)?;
         let jti = self.jti.clone().unwrap_or_else(|| uuid::Uuid::now_v7().to_string());
         let claims = statements::claims(&spec, at, &jti);
         let jws = key.sign(&self.typ, &claims);
@@ -138,7 +138,7 @@ impl Sign {
         Ok(outcome)
     }
 
-    fn spec(&self) -> Result<StatementSpec, Failure> {
+    fn spec(&self, at: Timestamp) -> Result<StatementSpec, Failure> {
         let claims = match &self.claims {
             None => Object::default(),
             Some(path) => {
@@ -148,14 +148,15 @@ impl Sign {
             }
         };
         let parent = self.parent.as_deref().map(parent).transpose()?;
-        let (parent, subject) = parent.map_or((None, None), |(jws, subject)| (Some(jws), Some(subject)));
+        let left = parent.as_ref().and_then(|parent| parent.ends).map(|ends| ends.since(at));
+        let (parent, subject) = parent.map_or((None, None), |parent| (Some(parent.jws), Some(parent.subject)));
         Ok(StatementSpec {
             issuer: self.issuer.clone().or(subject).unwrap_or_default(),
             parent,
             keys: self.jwks.as_deref().map(client_keys).transpose()?,
             delegation_depth: self.delegation_depth,
             client_id: self.client_id.clone(),
-            lifetime: self.lifetime,
+            lifetime: self.lifetime.unwrap_or_else(|| left.unwrap_or(LIFETIME).min(LIFETIME)),
             not_before: self.not_before,
             audience: self.aud.clone(),
             scopes: self.scopes.clone(),
@@ -176,7 +177,7 @@ impl Sign {
         let mut warnings = Vec::new();
         // A statement that begins later is judged as of then.
         let at = spec.not_before.unwrap_or(now).max(now);
-        let refused = |refusal: countersign::judge::Refusal| format!("{}: {}", refusal.code, refusal.detail);
+        let refused = |refusal: Refusal| format!("{}: {}", refusal.code, refusal.detail);
         let loaded = rules::load(config).and_then(|rules| Rules::parse(statements::without_source_limits(rules.source())));
         let here = match loaded {
             Ok(rules) => rules,
@@ -187,7 +188,7 @@ impl Sign {
             Ok(_) => {
                 let root = statements::root_issuer(jws).unwrap_or_default();
                 let known = here.issuer_anchors(&root).next().is_some();
-                if let Some(Err(refusal)) = known.then(|| statements::trial(jws, &here, at)).flatten() {
+                if let Some(Err(refusal)) = known.then(|| trial(jws, &here, at)).flatten() {
                     warnings.push(format!("the trust anchors here would refuse this: {}", refused(refusal)));
                 }
             }
@@ -209,7 +210,7 @@ impl Sign {
         key: &IssuerKey,
         base: &RulesSource,
         at: Timestamp,
-    ) -> Result<Option<Result<(), countersign::judge::Refusal>>, TrialError> {
+    ) -> Result<Option<Result<(), Refusal>>, TrialError> {
         // `client_class` and `parent` may also come from --claims.
         let claims = statements::unverified_claims(jws).unwrap_or_default();
         if claims.has("parent") {
@@ -217,23 +218,44 @@ impl Sign {
         }
         let class = claims.get("client_class").and_then(Json::as_str);
         let rules = statements::most_trusting_rules(&spec.issuer, class, &key.public_set(), base)?;
-        Ok(statements::trial(jws, &rules, at))
+        Ok(trial(jws, &rules, at))
     }
 }
 
-/// The parent's statement, and whom it is about.
-fn parent(text: &str) -> Result<(String, String), Failure> {
+/// A broker's statement is there for its children: that it cannot act is no fault of it.
+fn trial(jws: &str, rules: &Rules, at: Timestamp) -> Option<Result<(), Refusal>> {
+    let claims = statements::unverified_claims(jws).unwrap_or_default();
+    let broker = claims.get("client_class").and_then(Json::as_str) == Some(BROKER);
+    let outcome = statements::trial(jws, rules, at)?;
+    Some(outcome.or_else(|refusal| if broker && refusal.code == Code::DelegationBrokerActs { Ok(()) } else { Err(refusal) }))
+}
+
+/// The life of a statement when nothing is said.
+const LIFETIME: Duration = Duration::from_secs(3600);
+
+/// The parent's statement, whom it is about, and until when.
+struct Parent {
+    jws: String,
+    subject: String,
+    ends: Option<Timestamp>,
+}
+
+fn parent(text: &str) -> Result<Parent, Failure> {
     let advice = "name the parent's statement, as `countersign anchors sign` wrote it, with --parent";
     let jws = if is_jws(text) {
         text.to_owned()
     } else {
         String::from_utf8_lossy(&read_file(Path::new(text), advice)?).trim().to_owned()
     };
-    let subject = statements::unverified_claims(&jws).and_then(|claims| Some(claims.get("sub")?.as_str()?.to_owned()));
-    match subject {
-        Some(subject) => Ok((jws, subject)),
-        None => Err(Failure::new("--parent", "it is no statement with a `sub`", advice)),
-    }
+    let claims = statements::unverified_claims(&jws).unwrap_or_default();
+    let Some(subject) = claims.get("sub").and_then(Json::as_str) else {
+        return Err(Failure::new("--parent", "it is no statement with a `sub`", advice));
+    };
+    let ends = match claims.get("exp") {
+        Some(Json::Integer(seconds)) => Some(Timestamp::from_secs(*seconds)),
+        _ => None,
+    };
+    Ok(Parent { subject: subject.to_owned(), ends, jws })
 }
 
 fn client_keys(path: &Path) -> Result<Object, Failure> {
