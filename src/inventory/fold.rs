@@ -1,6 +1,6 @@
 //! One pass over the log, a record at a time, in bounded memory.
 
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +11,8 @@ use crate::values::{Digest, Timestamp};
 
 /// Most ways in which one client is resolved (method and anchor) that are told apart: three methods under a few anchors.
 const WAYS_MAX: usize = 8;
+/// Most anchors of one client that are listed.
+const ANCHORS_MAX: usize = 16;
 /// Most changes of one client that are shown; all are counted.
 const DRIFTS_MAX: usize = 32;
 /// Most names that one list of a change shows: a client has at most 100 keys and 64 redirect URIs.
@@ -60,20 +62,20 @@ pub(super) struct Known {
     pub(super) last_code: Option<String>,
     /// What was last known of it in each way of resolving it; the latest is the last.
     pub(super) ways: Vec<ClientFacts>,
-    pub(super) anchors: BTreeSet<Arc<str>>,
+    pub(super) anchors: Vec<Arc<str>>,
     pub(super) documents: Recent,
     pub(super) statements: Recent,
     pub(super) scopes: BTreeSet<String>,
     pub(super) tools: BTreeSet<String>,
     pub(super) drifts: u64,
-    pub(super) drift: VecDeque<Drift>,
+    pub(super) drift: Vec<Drift>,
 }
 
 /// Counts what is new. Remembers a few, so that two that are used side by side are two and not many.
 #[derive(Default)]
 pub(super) struct Recent {
     pub(super) seen: Seen,
-    recent: VecDeque<Digest>,
+    recent: Vec<Digest>,
 }
 
 impl Recent {
@@ -84,9 +86,9 @@ impl Recent {
         }
         self.seen.count = self.seen.count.saturating_add(1);
         if self.recent.len() >= RECENT {
-            self.recent.pop_front();
+            self.recent.remove(0);
         }
-        self.recent.push_back(digest);
+        push(&mut self.recent, digest);
     }
 }
 
@@ -238,24 +240,23 @@ impl Known {
             decisions: Decisions::default(),
             last_code: None,
             ways: Vec::new(),
-            anchors: BTreeSet::new(),
+            anchors: Vec::new(),
             documents: Recent::default(),
             statements: Recent::default(),
             scopes: BTreeSet::new(),
             tools: BTreeSet::new(),
             drifts: 0,
-            drift: VecDeque::new(),
+            drift: Vec::new(),
         }
-    }
-
-    /// What was known when it was last resolved.
-    pub(super) fn latest(&self) -> Option<&ClientFacts> {
-        self.ways.last()
     }
 
     /// A change is told between two resolutions of one kind under one anchor: a statement that says less than the document is none.
     fn resolved(&mut self, facts: &ClientFacts, anchors: &[Arc<str>], at: Timestamp) {
-        self.anchors.extend(anchors.iter().cloned());
+        for anchor in anchors {
+            if self.anchors.len() < ANCHORS_MAX && !self.anchors.contains(anchor) {
+                push(&mut self.anchors, Arc::clone(anchor));
+            }
+        }
         facts.document.into_iter().for_each(|document| self.documents.take(document));
         facts.statement.into_iter().for_each(|statement| self.statements.take(statement));
         let same = |way: &ClientFacts| way.method == facts.method && way.anchor == facts.anchor;
@@ -265,16 +266,22 @@ impl Known {
         } else if self.ways.len() >= WAYS_MAX {
             self.ways.remove(0);
         }
-        self.ways.push(facts.clone());
+        push(&mut self.ways, facts.clone());
     }
 
     fn drifted(&mut self, drift: Drift) {
         self.drifts = self.drifts.saturating_add(1);
         if self.drift.len() >= DRIFTS_MAX {
-            self.drift.pop_front();
+            self.drift.remove(0);
         }
-        self.drift.push_back(drift);
+        push(&mut self.drift, drift);
     }
+}
+
+/// Adds an entry without room for more: nearly every client has one of each, and there are many clients.
+fn push<T>(all: &mut Vec<T>, one: T) {
+    all.reserve_exact(1);
+    all.push(one);
 }
 
 /// What changed. Records of older versions say nothing about keys, redirect URIs and purpose: nothing is told of what is not known.
