@@ -11,6 +11,8 @@ use crate::values::{Digest, Timestamp};
 
 /// Most ways in which one client is resolved (method and anchor) that are told apart: three methods under a few anchors.
 const WAYS_MAX: usize = 8;
+/// The part of the room that ids which were never resolved may take: one in so many.
+const STRANGERS: usize = 4;
 /// Most anchors of one client that are listed.
 const ANCHORS_MAX: usize = 16;
 /// Most changes of one client that are shown; all are counted.
@@ -43,6 +45,8 @@ pub(super) struct Fold {
     live: HashMap<u64, Resolution>,
     epoch: u32,
     look_at: usize,
+    /// Clients that were never resolved.
+    strangers: usize,
     clients_max: usize,
 }
 
@@ -107,6 +111,7 @@ impl Fold {
             live: HashMap::new(),
             epoch: 0,
             look_at: LIVE_MIN,
+            strangers: 0,
             clients_max,
         }
     }
@@ -150,11 +155,13 @@ impl Fold {
             self.unnamed = self.unnamed.saturating_add(u64::from(evaluation.answered));
             return;
         };
-        let Some(client) = self.client(id, evaluation.at) else { return };
+        let resolved = facts.method.is_some();
+        let Some(client) = self.client(id, resolved, evaluation.at) else { return };
         let anchors: Vec<Arc<str>> = facts.anchor.iter().chain(&facts.beside).map(|anchor| self.anchor(anchor)).collect();
         if let Some(known) = self.clients.get_mut(client) {
             known.last_seen = known.last_seen.max(evaluation.at);
-            if facts.method.is_some() {
+            if resolved {
+                self.strangers = self.strangers.saturating_sub(usize::from(known.ways.is_empty()));
                 known.resolved(facts, &anchors, evaluation.at);
             }
         }
@@ -175,15 +182,18 @@ impl Fold {
         }
     }
 
-    /// The place of a client. `None` when there are too many to hold another.
-    fn client(&mut self, id: &str, at: Timestamp) -> Option<usize> {
+    /// The place of a client. `None` when there are too many to hold another. Anybody can name an id, so those that are nobody's do
+    /// not take the room of those that somebody vouched for.
+    fn client(&mut self, id: &str, resolved: bool, at: Timestamp) -> Option<usize> {
         if let Some(place) = self.by_id.get(id) {
             return Some(*place);
         }
-        if self.clients.len() >= self.clients_max {
+        let crowded = !resolved && self.strangers >= self.clients_max / STRANGERS;
+        if crowded || self.clients.len() >= self.clients_max {
             self.complete = false;
             return None;
         }
+        self.strangers = self.strangers.saturating_add(1);
         let (place, id) = (self.clients.len(), Arc::<str>::from(id));
         self.clients.push(Known::new(Arc::clone(&id), at));
         self.by_id.insert(id, place);
