@@ -20,6 +20,7 @@ pub mod http;
 pub mod inventory;
 pub mod judge;
 pub mod listing;
+pub mod overrides;
 pub mod publisher;
 pub mod record;
 pub mod replay;

@@ -38,7 +38,9 @@ pub struct Filter {
     pub until: Option<Timestamp>,
     /// Only records before this one (epoch, index): the cursor.
     pub before: Option<(u32, u64)>,
-    /// Also what is not an answer: starts, resolutions, grants, tool bindings, kill orders, changes of rules.
+    /// Only decisions that used an override.
+    pub overridden: bool,
+    /// Also what is not an answer: starts, resolutions, grants, tool bindings, kill orders, overrides, reviews, changes of rules.
     pub all_kinds: bool,
 }
 
@@ -55,6 +57,9 @@ pub struct Row {
     pub decision: Option<&'static str>,
     /// The reason code.
     pub code: Option<String>,
+    /// The override order that the decision used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub overridden: Option<u64>,
     /// The client identifier.
     pub client: Option<String>,
     /// The anchor.
@@ -164,6 +169,8 @@ fn scan(data: &DataDir, origin: &str, filter: &Filter, mut take: impl FnMut(Row)
         let resolved = |index| facts.get(&(located.epoch, index)).cloned().unwrap_or_default();
         let client = match &located.record {
             Record::Evaluation(evaluation) => evaluation.client.clone(),
+            Record::Override(given) => ClientFacts { id: Some(given.client.clone()), ..ClientFacts::default() },
+            Record::Review(review) => ClientFacts { id: Some(review.client.clone()), ..ClientFacts::default() },
             Record::Use(used) => resolved(used.evaluation),
             Record::Grant(grant) => resolved(grant.evaluation),
             Record::ToolBinding(binding) => resolved(binding.evaluation),
@@ -184,6 +191,7 @@ impl Filter {
         let same = |wanted: &Option<String>, value: &Option<String>| wanted.is_none() || wanted == value;
         let answered = located.record.outcome().is_some_and(|(_, answered)| answered);
         (self.all_kinds || answered)
+            && (!self.overridden || row.overridden.is_some())
             && same(&self.client, &row.client)
             && same(&self.key, &row.key)
             && same(&self.code, &row.code)
@@ -212,6 +220,7 @@ impl Row {
             kind: located.record.kind(),
             decision: outcome.map(|(outcome, _)| outcome.word()),
             code: outcome.map(|(outcome, _)| outcome.code.clone()),
+            overridden: outcome.and_then(|(outcome, _)| outcome.overridden),
             client: client.id,
             anchor: client.anchor,
             class: client.class,
@@ -236,6 +245,8 @@ pub fn what(record: &Record) -> Option<String> {
         Record::Start(start) => format!("opened by {}", start.build),
         Record::RulesChange(change) => change.refused.clone().unwrap_or_else(|| change.rules.to_string()),
         Record::Revocation(r) => format!("{} {} {} {}", r.sequence, r.action, r.target_kind, r.target),
+        Record::Override(given) => format!("{} override {} until {}", given.sequence, given.client, given.until),
+        Record::Review(review) => format!("{} review of override {} of {}", review.sequence, review.reviews, review.client),
         Record::Grant(grant) => {
             let scopes = if grant.scopes.is_empty() { "no scope".to_owned() } else { grant.scopes.join(" ") };
             format!("{scopes} until {} ({})", grant.not_after, grant.ticket)

@@ -13,6 +13,7 @@
 
 use minicbor::{Decode, Encode};
 
+use crate::judge::history::{Fingerprint, Known};
 use crate::judge::{Decision, Verdict};
 use crate::values::{Digest, Timestamp};
 
@@ -20,11 +21,13 @@ mod events;
 mod exhibit;
 mod facts;
 mod id;
+mod overrides;
 
 pub use events::{Changes, Grant, RulesPart, ToolBinding};
 pub use exhibit::{ExhibitRef, exhibits};
 pub use facts::{ClientFacts, REDIRECTS_MAX_BYTES};
 pub use id::{DecisionId, LogMark};
+pub use overrides::{Override, Review};
 
 /// A record.
 #[derive(Clone, PartialEq, Debug, Encode, Decode)]
@@ -41,7 +44,7 @@ pub enum Record {
     /// The rules changed, or a change was refused.
     #[n(3)]
     RulesChange(#[n(0)] RulesChange),
-    /// A kill order was given or lifted.
+    /// A kill order was given, or an order was lifted.
     #[n(4)]
     Revocation(#[n(0)] Revocation),
     /// A client got this grant for the first time since it was resolved.
@@ -50,6 +53,12 @@ pub enum Record {
     /// A client got these tools for the first time since it was resolved.
     #[n(6)]
     ToolBinding(#[n(0)] Box<ToolBinding>),
+    /// An override was given.
+    #[n(7)]
+    Override(#[n(0)] Override),
+    /// The review of an override was closed.
+    #[n(8)]
+    Review(#[n(0)] Review),
     /// Trust anchors changed.
     #[n(9)]
     AnchorChange(#[n(0)] Box<RulesPart>),
@@ -119,6 +128,21 @@ pub struct Evaluation {
     /// The caller's trace (W3C Trace Context), 32 hex digits.
     #[n(10)]
     pub trace: Option<String>,
+    /// What was known about the client from the resolution before.
+    #[n(11)]
+    pub known: Option<KnownRef>,
+}
+
+/// What was known about a client before it was resolved.
+#[derive(Clone, PartialEq, Debug, Encode, Decode)]
+#[cbor(map)]
+pub struct KnownRef {
+    /// When it was first resolved, as far as the cache reached back.
+    #[n(0)]
+    pub first_seen: Timestamp,
+    /// Hashes of what it looked like, in the order of [`crate::judge::history::MEMBERS`].
+    #[n(1)]
+    pub fingerprint: Vec<u64>,
 }
 
 /// An answer about a client that was resolved earlier.
@@ -161,6 +185,9 @@ pub struct OutcomeRef {
     /// Digest of the decision's JSON, which a replay makes again.
     #[n(2)]
     pub decision: Digest,
+    /// The override order that the decision used, by its number in the kill log.
+    #[n(3)]
+    pub overridden: Option<u64>,
 }
 
 /// The rules changed, or a change was refused.
@@ -251,6 +278,8 @@ impl Record {
             Self::Grant(record) => record.at,
             Self::ToolBinding(record) => record.at,
             Self::AnchorChange(record) | Self::PolicyChange(record) => record.at,
+            Self::Override(record) => record.at,
+            Self::Review(record) => record.at,
         }
     }
 
@@ -268,6 +297,8 @@ impl Record {
             Self::ToolBinding(_) => "tool_binding",
             Self::AnchorChange(_) => "anchor_change",
             Self::PolicyChange(_) => "policy_change",
+            Self::Override(_) => "override",
+            Self::Review(_) => "review",
         }
     }
 
@@ -291,7 +322,7 @@ impl OutcomeRef {
             Verdict::Deny(_) => 1,
             Verdict::Unresolved(_) => 2,
         };
-        Self { verdict, code: decision.code().name().to_owned(), decision: Digest::of(json) }
+        Self { verdict, code: decision.code_name().to_owned(), decision: Digest::of(json), overridden: decision.overridden() }
     }
 
     /// `allow`, `deny` or `unresolved`.
@@ -302,6 +333,21 @@ impl OutcomeRef {
             1 => "deny",
             _ => "unresolved",
         }
+    }
+}
+
+impl KnownRef {
+    /// Of what the judge was told.
+    #[must_use]
+    pub fn of(known: &Known) -> Self {
+        Self { first_seen: known.first_seen, fingerprint: known.fingerprint.hashes().to_vec() }
+    }
+
+    /// What the judge was told. `None` when it was another version that compared other members.
+    #[must_use]
+    pub fn restore(&self) -> Option<Known> {
+        let fingerprint = Fingerprint::from_hashes(&self.fingerprint)?;
+        Some(Known { first_seen: self.first_seen, fingerprint })
     }
 }
 
@@ -317,7 +363,7 @@ mod tests {
             request: Digest::of(b"r"),
             ip: None,
             kill_sequence: 12,
-            outcome: OutcomeRef { verdict: 0, code: "ok".into(), decision: Digest::of(b"d") },
+            outcome: OutcomeRef { verdict: 0, code: "ok".into(), decision: Digest::of(b"d"), overridden: None },
             trace: None,
         });
         let bytes = record.encode();

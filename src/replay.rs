@@ -98,6 +98,10 @@ pub fn inputs(evaluation: &Evaluation, archive: &dyn Archive) -> Result<Inputs, 
         let (locator, exhibit) = restored.ok_or_else(|| format!("the exhibit from {} is missing", exhibit.url))?;
         dossier.insert(locator, Arc::new(exhibit));
     }
+    if let Some(known) = &evaluation.known {
+        let restored = known.restore().ok_or("what was known about the client is of another version")?;
+        dossier = dossier.knowing(Some(restored));
+    }
     let kills = orders_at(evaluation.kill_sequence, archive)?;
     Ok(Inputs { request, dossier, rules, kills })
 }

@@ -7,28 +7,33 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 use crate::config::Config;
-use crate::evidence::MAX_BLOB;
+use crate::evidence::Blob;
 use crate::judge::anchors::{AnchorError, AnchorFile, referenced_files};
-use crate::judge::{Rules, RulesSource};
+use crate::judge::policy::{PolicyError, PolicyFile, PolicySource};
+use crate::judge::{Rules, RulesError, RulesSource};
 use crate::record::Changes;
 
 /// Most anchors, and the largest file: both far above what people can review.
 const ANCHORS_MAX: usize = 10_000;
-const FILE_MAX_BYTES: u64 = 1_048_576;
+const FILE_MAX_BYTES: usize = 1 << 20;
 
-/// Reads the trust anchors that the configuration names. An absent directory holds none: every client is denied.
+/// Most `.cedar` files of a directory.
+const POLICY_FILES_MAX: usize = 1000;
+
+/// Reads the trust anchors and the policies that the configuration names. An absent directory of anchors holds none: every client is
+/// denied. Without a directory of policies the built-in one holds.
 ///
 /// # Errors
-/// Names the file, the key and the rule.
-pub fn load(config: &Config) -> Result<Rules, AnchorError> {
-    refuse_policies(&config.policies)?;
+/// Names the file, the place and the rule.
+pub fn load(config: &Config) -> Result<Rules, RulesError> {
+    let policies = read_policies(&config.policies)?;
     let mut anchors = Vec::new();
     let mut files = BTreeMap::new();
-    for path in toml_files(&config.trust_anchors)? {
+    for path in listed(&config.trust_anchors, "toml", ANCHORS_MAX)?.unwrap_or_default() {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let anchor = AnchorFile { text: read(&path)?, name };
+        let anchor = AnchorFile { text: read(&path, FILE_MAX_BYTES)?, name };
         if let Some(referenced) = referenced_files(&anchor)? {
-            let text = read(&config.trust_anchors.join(&referenced))?;
+            let text = read(&config.trust_anchors.join(&referenced), FILE_MAX_BYTES)?;
             files.insert(referenced, text);
         }
         anchors.push(anchor);
@@ -42,12 +47,16 @@ pub fn load(config: &Config) -> Result<Rules, AnchorError> {
         allow_networks: config.fetch.allow_networks.clone(),
         anchors,
         files,
+        policies,
     })?;
     // Every decision names its rules by digest, so they must fit into the evidence. Found out here the old ones stay; found out by
     // the log there would be no answers.
-    if rules.bytes().len() > MAX_BLOB {
-        let rule = format!("all anchors and their key files have {} bytes together; 1 MiB is the most", rules.bytes().len());
-        return Err(AnchorError { file: config.trust_anchors.display().to_string(), rule });
+    if !Blob::can_hold(rules.bytes()) {
+        let rule = format!(
+            "anchors, their key files and the policies have {} bytes together; 4 MiB, and 1 MiB compressed, is the most",
+            rules.bytes().len()
+        );
+        return Err(AnchorError { file: config.trust_anchors.display().to_string(), rule }.into());
     }
     Ok(rules)
 }
@@ -64,7 +73,7 @@ impl LiveRules {
     ///
     /// # Errors
     /// As [`load`].
-    pub fn start(config: &Config) -> Result<Self, AnchorError> {
+    pub fn start(config: &Config) -> Result<Self, RulesError> {
         Ok(Self { current: ArcSwap::from_pointee(load(config)?), config: config.clone() })
     }
 
@@ -84,7 +93,7 @@ impl LiveRules {
     ///
     /// # Errors
     /// As [`load`]; the old rules stay in force.
-    pub fn reload(&self) -> Result<Option<Arc<Rules>>, AnchorError> {
+    pub fn reload(&self) -> Result<Option<Arc<Rules>>, RulesError> {
         let new = Arc::new(load(&self.config)?);
         if new.digest() == self.current.load().digest() {
             return Ok(None);
@@ -93,10 +102,10 @@ impl LiveRules {
         Ok(Some(new))
     }
 
-    /// The directory to watch.
+    /// The directories to watch.
     #[must_use]
-    pub fn directory(&self) -> &Path {
-        &self.config.trust_anchors
+    pub fn directories(&self) -> [&Path; 2] {
+        [&self.config.trust_anchors, &self.config.policies]
     }
 }
 
@@ -104,7 +113,7 @@ impl LiveRules {
 /// files are called; and policies.
 #[must_use]
 pub fn changes(before: &Rules, after: &Rules) -> (Changes, Changes) {
-    (differences(&anchor_texts(before), &anchor_texts(after)), Changes::default())
+    (differences(&anchor_texts(before), &anchor_texts(after)), differences(&policy_texts(before), &policy_texts(after)))
 }
 
 fn differences<T: PartialEq>(before: &BTreeMap<&str, T>, after: &BTreeMap<&str, T>) -> Changes {
@@ -118,6 +127,12 @@ fn differences<T: PartialEq>(before: &BTreeMap<&str, T>, after: &BTreeMap<&str, 
     }
 }
 
+/// The text of each policy by its `@id`, wherever it is; the groups of tools and scopes count as one more.
+fn policy_texts(rules: &Rules) -> BTreeMap<&str, &str> {
+    let groups = rules.source().policies.entities.as_deref().map(|entities| ("entities.json", entities));
+    rules.policies().rules().iter().map(|rule| (&*rule.id, &*rule.text)).chain(groups).collect()
+}
+
 /// The text of each anchor, and of the file that it refers to.
 fn anchor_texts(rules: &Rules) -> BTreeMap<&str, (&str, Option<&str>)> {
     let RulesSource { anchors, files, .. } = rules.source();
@@ -128,45 +143,52 @@ fn anchor_texts(rules: &Rules) -> BTreeMap<&str, (&str, Option<&str>)> {
     texts.collect()
 }
 
-fn toml_files(directory: &Path) -> Result<Vec<std::path::PathBuf>, AnchorError> {
+/// The policies of a directory; the built-in one when there is no directory.
+///
+/// # Errors
+/// Names the file and the rule.
+pub fn read_policies(directory: &Path) -> Result<PolicySource, RulesError> {
+    let Some(paths) = listed(directory, "cedar", POLICY_FILES_MAX)? else { return Ok(PolicySource::default()) };
+    let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let text = |path: &Path| {
+        let fail = |AnchorError { file, rule }| RulesError::Policies(vec![PolicyError { file, place: None, rule }]);
+        read(path, crate::judge::policy::FILE_MAX_BYTES).map_err(fail)
+    };
+    let file = |path: &std::path::PathBuf| Ok(PolicyFile { name: name(path), text: text(path)? });
+    let files = paths.iter().map(file).collect::<Result<_, RulesError>>()?;
+    let entities = directory.join("entities.json");
+    let entities = if entities.exists() { Some(text(&entities)?) } else { None };
+    Ok(PolicySource { files, entities })
+}
+
+/// The files of a directory with an extension, by name; `None` when there is no directory.
+fn listed(directory: &Path, wanted: &str, most: usize) -> Result<Option<Vec<std::path::PathBuf>>, AnchorError> {
     let fail = |rule: String| AnchorError { file: directory.display().to_string(), rule };
     let entries = match std::fs::read_dir(directory) {
         Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(fail(error.to_string())),
     };
     let mut files = Vec::new();
     for entry in entries {
         let path = entry.map_err(|error| fail(error.to_string()))?.path();
         let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
-        if path.extension().is_some_and(|extension| extension == "toml") && !hidden {
+        if path.extension().is_some_and(|extension| extension == wanted) && !hidden {
             files.push(path);
         }
     }
-    if files.len() > ANCHORS_MAX {
-        return Err(fail(format!("more than {ANCHORS_MAX} anchors")));
+    if files.len() > most {
+        return Err(fail(format!("more than {most} `.{wanted}` files")));
     }
     files.sort();
-    Ok(files)
+    Ok(Some(files))
 }
 
-fn read(path: &Path) -> Result<String, AnchorError> {
+fn read(path: &Path, most: usize) -> Result<String, AnchorError> {
     let fail = |rule: String| AnchorError { file: path.display().to_string(), rule };
     let size = std::fs::metadata(path).map_err(|error| fail(error.to_string()))?.len();
-    if size > FILE_MAX_BYTES {
-        return Err(fail("larger than 1 MiB".into()));
+    if usize::try_from(size).unwrap_or(usize::MAX) > most {
+        return Err(fail(format!("larger than {} MiB", most >> 20)));
     }
     std::fs::read_to_string(path).map_err(|error| fail(error.to_string()))
-}
-
-/// Policies that are silently not evaluated would be worse than none.
-fn refuse_policies(directory: &Path) -> Result<(), AnchorError> {
-    let Ok(entries) = std::fs::read_dir(directory) else { return Ok(()) };
-    for entry in entries.flatten() {
-        if entry.path().extension().is_some_and(|extension| extension == "cedar") {
-            let rule = "Cedar policies are not evaluated by this version; move the file away, the built-in policy holds";
-            return Err(AnchorError { file: entry.path().display().to_string(), rule: rule.into() });
-        }
-    }
-    Ok(())
 }

@@ -36,6 +36,7 @@ pub(crate) fn rules(profile: Profile) -> RulesSource {
         allow_networks: vec![],
         anchors: vec![],
         files: BTreeMap::new(),
+        policies: Default::default(),
     }
 }
 

@@ -66,12 +66,41 @@ fn exit_codes_and_messages() {
     check(here, "evidence verify", 0, "all as they were written");
     check(here, "revoke --host client.example --reason test", 0, "kill order 1 is in force");
     check(here, "revoke lift 9", 1, "no kill order 9");
-    check(here, "revoke lift 1", 0, "order 2 lifts kill order 1");
+    check(here, "revoke lift 1", 0, "order 2 lifts order 1");
     check(here, "revoke list", 0, "lifted by 2");
+    break_glass(here);
     check(here, "anchors list", 0, "every client is denied");
     check(here, "--config none.toml anchors list", 1, "--config");
     check(here, "--server http://127.0.0.1:1 revoke list", 1, "--server");
     check(here, "completions bash", 0, "_countersign");
+}
+
+/// Orders 1 and 2 were given before.
+fn break_glass(here: &Path) {
+    check(here, "break-glass --help", 0, "never\noverrides a kill order");
+    check(here, "break-glass list", 0, "no override was ever given");
+    check(here, "break-glass reviews", 0, "no review is open");
+    let grant = "break-glass grant --client https://client.example/oauth.json --ticket INC-7 --approver carol --reason outage";
+    check(here, &format!("{grant} --for 30m"), 64, "--scope");
+    check(here, &format!("{grant} --scope files.read"), 64, "--for");
+    check(here, &format!("{grant} --scope files.read --for soon"), 64, "is not a duration");
+    check(here, &format!("{grant} --scope files.read --for 25h"), 1, "at most 24 hours");
+    check(here, &format!("{grant} --scope a*b --for 1h"), 1, "one trailing `*`");
+    check(here, &format!("{grant} --scope files.* --tool search --for 30m"), 0, "override 3 is in force until");
+    check(here, &format!("{grant} --tool search --for 24h --by carol"), 0, "a second person");
+    check(here, "break-glass review close 3 --finding f", 1, "that has ended");
+    check(here, "break-glass review close 9 --finding f", 1, "no override 9");
+    check(here, "revoke lift 3", 0, "order 5 lifts");
+    check(here, "break-glass reviews", 0, "override 3: ended");
+    check(here, "doctor --offline", 0, "1 ended without a review: 3");
+    check(here, "break-glass review close 3 --finding expected", 0, "order 6 closes the review of override 3");
+    check(here, "break-glass reviews --all", 0, ": expected");
+    let open = check(here, "break-glass reviews --json", 0, "\"sequence\": 4");
+    assert!(!open.contains("\"sequence\": 3"), "{open}");
+    check(here, "break-glass list", 0, "closed by 6");
+    check(here, "revoke list", 0, "reviews override 3");
+    check(here, "evidence list --all", 0, "review of override 3 of https://client.example/oauth.json");
+    check(here, "evidence list --overridden", 0, "nothing matches");
 }
 
 /// What `--save-dossier` writes, `--frozen` decides to the same bytes.
@@ -127,6 +156,61 @@ fn a_key_signs_what_an_anchor_vouches_for() {
     check(here, long, 0, "the trust anchors here would refuse this: statement.too_long_lived");
     let sign = "anchors sign --key ES256.jwk --issuer https://registry.acme.example --client-id https://registry.acme.example";
     check(here, sign, 0, "every verifier would refuse this: statement.self_vouched");
+}
+
+/// The chain of `anchors sign --help`, by the commands that it names.
+#[test]
+fn a_client_vouches_for_one_that_it_launches() {
+    let directory = tempfile::tempdir().unwrap();
+    let here = directory.path();
+    fs::create_dir(here.join("trust-anchors")).unwrap();
+    let save = |name: &str, arguments: &str| fs::write(here.join(name), check(here, arguments, 0, "")).unwrap();
+    save("trust-anchors/registry.jwks.json", "anchors keygen --out registry.jwk");
+    save("agent.jwks.json", "anchors keygen --alg EdDSA --out agent.jwk");
+    let anchor = fs::read_to_string(root().join("trust-anchors/registry.toml.example")).unwrap();
+    let published = r#"jwks_uri   = "https://registry.acme.example/jwks.json""#;
+    fs::write(here.join("trust-anchors/r.toml"), anchor.replace(published, r#"jwks_file = "registry.jwks.json""#)).unwrap();
+    let lead = "anchors sign --key registry.jwk --issuer https://registry.acme.example --client-id https://agents.acme.example/lead \
+                --owner o --purpose p --class agent --scope files.read --scope search --delegation-depth 1";
+    save("lead.jwt", &format!("{lead} --jwks agent.jwks.json"));
+    save("keyless.jwt", lead);
+    let child =
+        |parent: &str| format!("anchors sign --key agent.jwk --parent {parent} --client-id https://agents.acme.example/lead/1");
+    let sound = check(here, &format!("{} --scope files.read --lifetime 10m --json", child("lead.jwt")), 0, "\"warnings\": []");
+    assert!(sound.contains("\"iss\": \"https://agents.acme.example/lead\""), "{sound}");
+    save("child.jwt", &format!("{} --scope files.read --lifetime 10m", child("lead.jwt")));
+    let verify = "verify @child.jwt --gateway gw-eu --region eu-1 --scope files.read --scope search --json";
+    let answer = check(here, verify, 0, "\"client\":\"https://agents.acme.example/lead\"");
+    assert!(answer.contains(r#""scopes":["files.read"]"#), "{answer}");
+    check(here, "lint @child.jwt", 0, "delegation.scope");
+    check(here, &format!("{} --scope admin", child("lead.jwt")), 0, "every verifier would refuse this: delegation.scope");
+    check(here, &child("keyless.jwt"), 0, "every verifier would refuse this: delegation.not_allowed");
+    check(here, &format!("{} --issuer https://x.example", child("lead.jwt")), 0, "delegation.issuer");
+    // The child has no key in its statement.
+    check(here, &child("child.jwt"), 0, "delegation.not_allowed");
+    // What the parent has wrong is said about the child too; a broker is no fault of its statement.
+    fs::write(here.join("bad.json"), r#"{"redirect_uris":["http://x.example/cb"]}"#).unwrap();
+    save("bad.jwt", &format!("{lead} --jwks agent.jwks.json --claims bad.json"));
+    save("of-bad.jwt", &child("bad.jwt"));
+    check(here, "lint @of-bad.jwt", 2, "in the statement of a parent");
+    let broker = lead.replace("--class agent", "--class broker");
+    check(
+        here,
+        &format!("{broker} --jwks agent.jwks.json --json"),
+        0,
+        "the trust anchors here would refuse this: anchor.class",
+    );
+    let anchor = fs::read_to_string(here.join("trust-anchors/r.toml")).unwrap();
+    fs::write(here.join("trust-anchors/r.toml"), anchor.replace("\"agent\"]", "\"agent\", \"broker\"]")).unwrap();
+    check(here, &format!("{broker} --jwks agent.jwks.json --json"), 0, "\"warnings\": []");
+    save("broker.jwt", &format!("{broker} --jwks agent.jwks.json"));
+    check(here, "verify @broker.jwt --gateway gw-eu --region eu-1 --quiet", 2, "delegation.broker_acts");
+    check(here, "lint @broker.jwt", 0, "never acts");
+    check(here, &format!("{} --class agent --json", child("broker.jwt")), 0, "\"warnings\": []");
+    check(here, &child("agent.jwks.json"), 1, "no statement with a `sub`");
+    check(here, &format!("{lead} --jwks agent.jwk"), 1, "private or symmetric");
+    check(here, &format!("{} --delegation-depth 5", child("lead.jwt")), 64, "0..=4");
+    check(here, "anchors sign --key agent.jwk --client-id x", 64, "--issuer");
 }
 
 #[test]

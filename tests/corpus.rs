@@ -76,18 +76,20 @@ fn merge(base: &mut Value, over: Value) {
     }
 }
 
-/// Replaces `@node:NAME` by the statement.
-fn insert_statements(value: &mut Value, fixture: &Fixture) {
+/// Replaces `@node:NAME` and `@chain:NAME` by the statement.
+fn insert_statements(value: &mut Value, fixture: &Fixture, chains: &Fixture) {
     match value {
         Value::String(text) => {
             if text == "@keys" {
                 *text = fixture.jwks.to_string();
             } else if let Some(name) = text.strip_prefix("@node:") {
                 *text = fixture.statement(name).to_owned();
+            } else if let Some(name) = text.strip_prefix("@chain:") {
+                *text = chains.statement(name).to_owned();
             }
         }
-        Value::Array(elements) => elements.iter_mut().for_each(|element| insert_statements(element, fixture)),
-        Value::Object(members) => members.values_mut().for_each(|member| insert_statements(member, fixture)),
+        Value::Array(elements) => elements.iter_mut().for_each(|element| insert_statements(element, fixture, chains)),
+        Value::Object(members) => members.values_mut().for_each(|member| insert_statements(member, fixture, chains)),
         _ => {}
     }
 }
@@ -177,7 +179,7 @@ fn differences(entry: &Entry, judged: &Judged) -> Vec<String> {
 
 #[test]
 fn corpus() {
-    let fixture = Fixture::committed("node");
+    let (fixture, chains) = (Fixture::committed("node"), Fixture::committed("chains"));
     let (mut count, mut wrong, mut names) = (0, Vec::new(), Vec::new());
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus");
     let mut paths: Vec<_> = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
@@ -189,7 +191,7 @@ fn corpus() {
         for change in &file.case {
             let mut merged = file.base.clone();
             merge(&mut merged, change.clone());
-            insert_statements(&mut merged, &fixture);
+            insert_statements(&mut merged, &fixture, &chains);
             let entry: Entry = serde_json::from_value(merged).unwrap_or_else(|error| panic!("{topic} {change}: {error}"));
             let name = format!("{topic}/{}", entry.name);
             assert!(!names.contains(&name), "{name}: two cases have this name");

@@ -10,8 +10,8 @@ use countersign::archive::DataDir;
 use countersign::evidence::LogReader;
 use countersign::judge::revocation::TargetKind;
 use countersign::record::{
-    ClientFacts, DecisionId, Evaluation, ExhibitRef, Grant, OutcomeRef, Record, Revocation, RulesChange, RulesPart, Start,
-    ToolBinding, Use,
+    ClientFacts, DecisionId, Evaluation, ExhibitRef, Grant, OutcomeRef, Override, Record, Review, Revocation, RulesChange,
+    RulesPart, Start, ToolBinding, Use,
 };
 use countersign::replay::Replay;
 use countersign::values::{Digest, Timestamp};
@@ -37,7 +37,7 @@ fn digest(name: &str) -> Digest {
 }
 
 fn outcome(verdict: u8, code: &str) -> OutcomeRef {
-    OutcomeRef { verdict, code: code.into(), decision: digest("decision") }
+    OutcomeRef { verdict, code: code.into(), decision: digest("decision"), overridden: None }
 }
 
 fn exhibits() -> Vec<ExhibitRef> {
@@ -88,6 +88,7 @@ fn evaluation(answered: bool) -> Evaluation {
         },
         build: "countersign/0.1.0".into(),
         trace: Some("0af7651916cd43dd8448eb211c80319c".into()),
+        known: None,
     }
 }
 
@@ -116,11 +117,13 @@ fn records() -> Vec<(&'static str, Record)> {
         by: text("ann"),
         line: digest("line"),
     };
+    let overridden = Use { outcome: OutcomeRef { overridden: Some(13), ..outcome(0, "ok") }, ..used.clone() };
     let bare = Evaluation {
         ip: None,
         exhibits: vec![],
         client: ClientFacts::default(),
         trace: None,
+        known: None,
         outcome: outcome(2, "fetch.timeout"),
         ..evaluation(true)
     };
@@ -135,6 +138,9 @@ fn records() -> Vec<(&'static str, Record)> {
         ("rules-change", Record::RulesChange(RulesChange { at, rules, refused: None })),
         ("rules-change-refused", Record::RulesChange(RulesChange { at, rules, refused: Some("bad.toml: no".into()) })),
         ("revocation", Record::Revocation(order)),
+        ("use-overridden", Record::Use(overridden)),
+        ("override", Record::Override(given())),
+        ("review", Record::Review(review())),
     ]
     .into_iter()
     .chain(events())
@@ -171,6 +177,7 @@ fn events() -> Vec<(&'static str, Record)> {
         redirect_uri: Some(text("https://client.example/cb")),
         not_after: at,
         left_out: Some(3),
+        overridden: Some(7),
     };
     let bare = Grant { redirect_uri: None, left_out: None, scopes: vec![], ..grant.clone() };
     let tools = ToolBinding {
@@ -185,6 +192,7 @@ fn events() -> Vec<(&'static str, Record)> {
         tools: vec![text("files.read")],
         not_after: at,
         left_out: None,
+        overridden: Some(7),
     };
     let (rules, before) = (digest("rules"), digest("rules before"));
     let (added, removed, changed) = (vec![text("a")], vec![text("b")], vec![text("c"), text("d")]);
@@ -198,6 +206,37 @@ fn events() -> Vec<(&'static str, Record)> {
         ("anchor-change", Record::AnchorChange(Box::new(part))),
         ("policy-change", Record::PolicyChange(Box::new(cut))),
     ]
+}
+
+fn given() -> Override {
+    let text = str::to_owned;
+    Override {
+        at: moment(),
+        sequence: 13,
+        client: text(CLIENT),
+        scopes: vec![text("files.*"), text("search")],
+        tools: vec![text("files.read")],
+        until: at("2026-11-22T01:32:03Z"),
+        approver: text("carol"),
+        by: text("ann"),
+        ticket: text("INC-7"),
+        reason: text("outage"),
+        line: digest("line"),
+    }
+}
+
+fn review() -> Review {
+    let text = str::to_owned;
+    Review {
+        at: moment(),
+        sequence: 14,
+        reviews: 13,
+        client: text(CLIENT),
+        finding: text("used as meant"),
+        ticket: text("INC-7"),
+        by: text("carol"),
+        line: digest("line"),
+    }
 }
 
 #[test]

@@ -13,6 +13,7 @@ mod cimd_vectors;
 mod cli;
 mod compile_fail;
 mod corpus;
+mod delegation;
 mod evidence;
 mod fetch;
 mod fuzz_corpus;

@@ -335,6 +335,37 @@ async fn orders_through_the_server_and_without_it() {
     assert_eq!(check_replays(place.data(), &place.config.log_origin()), 5);
 }
 
+/// An override through the server is on its page and in its log, outlives it, and is closed on the data directory.
+#[tokio::test(flavor = "multi_thread")]
+async fn break_glass_through_the_server_and_without_it() {
+    let place = Place::new().await;
+    let server = place.serve().await;
+    let url = server.url();
+    let grant = ["break-glass", "grant", "--client", CLIENT, "--scope", "files.*", "--ticket", "INC-7", "--approver", "carol"];
+    let grant = [&grant[..], &["--reason", "outage", "--for", "30m"]].concat();
+    let held = place.run(&grant);
+    assert!(held.status.code() == Some(1) && text(&held.stderr).contains("--server http://HOST:PORT"), "{held:?}");
+    let given = place.run(&[&grant[..], &["--by", "carol", "--server", &url]].concat());
+    assert_eq!(
+        (given.status.code(), text(&given.stdout).contains("override 1 is in force until")),
+        (Some(0), true),
+        "{given:?}"
+    );
+    assert!(text(&given.stderr).contains("a second person"), "{given:?}");
+    until("it is logged", || server.said("override in force")).await;
+    let closed = place.run(&["break-glass", "review", "close", "1", "--finding", "f", "--server", &url]);
+    assert!(closed.status.code() == Some(1) && text(&closed.stderr).contains("that has ended"), "{closed:?}");
+    assert_eq!(place.run(&["revoke", "lift", "1", "--server", &url]).status.code(), Some(0));
+    let open = place.run(&["break-glass", "reviews", "--server", &url]);
+    assert!(text(&open.stdout).contains("override 1: ended"), "{open:?}");
+    assert!(!server.said("carol") && !server.said(CLIENT), "people and clients are in the kill log, not in the log");
+    server.signal(Signal::TERM);
+    assert_eq!(server.ended().await, Some(0));
+    let closed = place.run(&["break-glass", "review", "close", "1", "--finding", "never used"]);
+    assert_eq!(closed.status.code(), Some(0), "{closed:?}");
+    assert!(text(&place.run(&["break-glass", "reviews"]).stdout).contains("no review is open"));
+}
+
 /// No evidence, no answers, and no process that pretends.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_process_without_evidence_ends_with_74() {

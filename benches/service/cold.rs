@@ -32,6 +32,7 @@ fn decide(request: &Request, dossier: &Dossier, rules: &Rules, kills: &KillSet, 
         client: ClientFacts::of(&decision),
         build: countersign::BUILD.to_owned(),
         trace: None,
+        known: None,
     }));
     (json, record.encode())
 }

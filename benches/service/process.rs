@@ -65,6 +65,7 @@ pub(crate) fn in_process(client: &str, document: &str, request: &str, anchor: &s
         allow_networks: Vec::new(),
         anchors: vec![AnchorFile { name: "bench.toml".into(), text: anchor.into() }],
         files: std::collections::BTreeMap::new(),
+        policies: Default::default(),
     };
     let rules = Rules::parse(source.clone()).expect("rules");
     let (kills, at) = (KillSet::default(), Timestamp::from_secs(1_795_309_323));

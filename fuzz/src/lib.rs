@@ -59,6 +59,7 @@ fn rules(profile: Profile) -> Rules {
             ),
         ],
         files: BTreeMap::from([("k".into(), JWKS.into())]),
+        policies: Default::default(),
     };
     Rules::parse(source).expect("sound rules")
 }

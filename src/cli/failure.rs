@@ -64,6 +64,17 @@ impl From<countersign::judge::anchors::AnchorError> for Failure {
     }
 }
 
+impl From<countersign::judge::RulesError> for Failure {
+    fn from(error: countersign::judge::RulesError) -> Self {
+        match error {
+            countersign::judge::RulesError::Anchor(error) => error.into(),
+            error @ countersign::judge::RulesError::Policies(_) => {
+                Self::new("policies", error, "correct the policy; `countersign policy check` shows all that is wrong")
+            }
+        }
+    }
+}
+
 impl From<OpenError> for Failure {
     fn from(error: OpenError) -> Self {
         let advice = match &error {

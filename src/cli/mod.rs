@@ -10,6 +10,7 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
 mod anchors;
 mod args;
+mod break_glass;
 mod completions;
 mod context;
 mod demo;
@@ -127,6 +128,9 @@ enum Command {
     Inventory(Box<inventory::InventoryCommand>),
     /// Give, list and lift kill orders
     Revoke(revoke::Revoke),
+    /// Let one client have more for a while, on a named approver's word; list and review such overrides
+    #[command(subcommand)]
+    BreakGlass(break_glass::BreakGlass),
     /// Check a metadata document or a statement before publishing it: every rule, with the field at fault
     Lint(lint::Lint),
     /// List, check and make trust anchors; sign statements
@@ -191,6 +195,7 @@ fn run(command: Command, context: &Context) -> Result<Outcome, Failure> {
         Command::Evidence(evidence) => evidence.run(context),
         Command::Inventory(inventory) => inventory.run(context),
         Command::Revoke(revoke) => revoke.run(context),
+        Command::BreakGlass(command) => command.run(context),
         Command::Lint(lint) => lint.run(context),
         Command::Anchors(anchors) => anchors.run(context),
         Command::Doctor(doctor) => doctor.run(context),

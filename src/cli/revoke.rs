@@ -35,9 +35,9 @@ pub(crate) struct Revoke {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Every order ever given, and which are in force
+    /// Every order ever given, and which are in force; `break-glass list` says more about overrides
     List,
-    /// Take an order back, by a new order; nothing is erased
+    /// Take a kill back, or end an override before its time, by a new order; nothing is erased
     Lift(Lift),
 }
 
@@ -127,7 +127,7 @@ impl Order {
             None => {
                 let by = self.by.clone().unwrap_or_else(user);
                 let action = KillAction::Kill(kind, value.clone());
-                give(NewKill { action, reason, ticket: self.ticket.clone(), by }, context)?
+                give("revoke", NewKill { action, reason, ticket: self.ticket.clone(), by }, context)?
             }
         };
         Ok(done(context, sequence, &format!("kill order {sequence} is in force: {} {value}", kind.name())))
@@ -144,14 +144,14 @@ impl Lift {
             }
             None => {
                 let (action, by) = (KillAction::Lift(self.sequence), self.by.clone().unwrap_or_else(user));
-                give(NewKill { action, reason: self.reason.clone(), ticket: self.ticket.clone(), by }, context)?
+                give("revoke", NewKill { action, reason: self.reason.clone(), ticket: self.ticket.clone(), by }, context)?
             }
         };
-        Ok(done(context, sequence, &format!("order {sequence} lifts kill order {}", self.sequence)))
+        Ok(done(context, sequence, &format!("order {sequence} lifts order {}", self.sequence)))
     }
 }
 
-fn sequence_of(answer: &Value) -> u64 {
+pub(super) fn sequence_of(answer: &Value) -> u64 {
     answer.get("sequence").and_then(Value::as_u64).unwrap_or(0)
 }
 
@@ -160,24 +160,26 @@ fn done(context: &Context, sequence: u64, sentence: &str) -> Outcome {
 }
 
 /// Gives an order on the data directory, with its evidence.
-fn give(order: NewKill, context: &Context) -> Result<u64, Failure> {
+pub(super) fn give(command: &'static str, order: NewKill, context: &Context) -> Result<u64, Failure> {
     let config = context.config()?;
     context.block_on(async {
         let service = verify::open(&config).await?;
         let given = service.revoke(order).await;
         let closed = service.close().await;
         let sequence = given.map_err(|error| match error {
-            RevokeError::NoSuchOrder(_) => Failure::new("revoke", error, "or name another data directory with --data-dir"),
-            RevokeError::Evidence { .. } => Failure::new("revoke", error, "look at the disk; see `countersign doctor`"),
-            error => Failure::new("revoke", error, "nothing was changed; correct the order or look at the disk"),
+            RevokeError::NoSuchOrder(_) | RevokeError::NoSuchOverride(_) => {
+                Failure::new(command, error, "or name another data directory with --data-dir")
+            }
+            RevokeError::Evidence { .. } => Failure::new(command, error, "look at the disk; see `countersign doctor`"),
+            error => Failure::new(command, error, "nothing was changed; correct the order or look at the disk"),
         })?;
-        closed.map_err(|error| Failure::new("revoke", error, "the order is in force; look at the disk"))?;
+        closed.map_err(|error| Failure::new(command, error, "the order is in force; look at the disk"))?;
         Ok(sequence)
     })?
 }
 
 /// Who is at this terminal, for the order's `by`.
-fn user() -> String {
+pub(super) fn user() -> String {
     std::env::var("SUDO_USER").or_else(|_| std::env::var("USER")).unwrap_or_else(|_| "local".into())
 }
 
@@ -212,15 +214,18 @@ fn render(answer: &Value, paint: Paint) -> String {
         vec![["ORDER", "GIVEN", "STATE", "TARGET", "REASON", "TICKET", "BY"].iter().map(|t| paint.dim(t)).collect::<Vec<_>>()];
     rows.extend(orders.iter().map(|order| {
         let sequence = number(order, "seq");
-        let state = match (number(order, "lifts"), lifted(sequence)) {
-            (Some(kill), _) => format!("lifts {kill}"),
-            (None, Some(lift)) => format!("lifted by {lift}"),
-            (None, None) => paint.bad("in force"),
+        let state = match (number(order, "lifts"), number(order, "reviews"), lifted(sequence)) {
+            (Some(kill), ..) => format!("lifts {kill}"),
+            (None, Some(given), _) => format!("reviews override {given}"),
+            (None, None, Some(lift)) => format!("lifted by {lift}"),
+            (None, None, None) => match order.pointer("/override/until").and_then(Value::as_str) {
+                Some(until) => format!("override until {}", moment(until)),
+                None => paint.bad("in force"),
+            },
         };
-        let at = text(order, "/at");
         vec![
             sequence.unwrap_or(0).to_string(),
-            format!("{} {}", at.get(..10).unwrap_or("-"), at.get(11..19).unwrap_or_default()),
+            moment(&text(order, "/at")),
             state,
             format!("{} {}", text(order, "/target/type"), text(order, "/target/value")),
             text(order, "/reason"),
@@ -229,6 +234,11 @@ fn render(answer: &Value, paint: Paint) -> String {
         ]
     }));
     table::columns(&rows, "")
+}
+
+/// `2026-11-22 01:02:03`, of RFC 3339.
+pub(super) fn moment(at: &str) -> String {
+    format!("{} {}", at.get(..10).unwrap_or("-"), at.get(11..19).unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -242,7 +252,12 @@ mod tests {
                     "target": { "type": kind, "value": value }, "reason": "token theft", "ticket": "INC-7", "by": "ops", "lifts": lifts })
         };
         let url = "https://client.example/oauth/metadata.json";
-        let all = json!({ "orders": [order(1, "client", url, None), order(2, "anchor", "acme", None), order(3, "client", url, Some(1))] });
+        let mut given = order(4, "client", url, None);
+        given["override"] =
+            json!({ "scopes": ["files.*"], "tools": [], "until": "2026-11-22T01:32:03.456Z", "approver": "carol" });
+        let mut review = order(5, "client", url, None);
+        review["reviews"] = json!(4);
+        let all = json!({ "orders": [order(1, "client", url, None), order(2, "anchor", "acme", None), order(3, "client", url, Some(1)), given, review] });
         insta::assert_snapshot!(render(&all, Paint::plain()));
         assert_eq!(render(&json!({ "orders": [] }), Paint::plain()), "no kill order was ever given\n");
     }

@@ -103,7 +103,7 @@ async fn reload(service: Service, mut hangup: tokio::signal::unix::Signal) {
 }
 
 fn watch(service: &Service, changed: mpsc::Sender<()>) -> Option<notify::RecommendedWatcher> {
-    let directory = service.rules_directory();
+    let directories = service.rules_directories();
     let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
         // Our own reading of the files is an event too.
         if event.is_ok_and(|event| !event.kind.is_access()) {
@@ -111,13 +111,16 @@ fn watch(service: &Service, changed: mpsc::Sender<()>) -> Option<notify::Recomme
         }
     });
     let watched = watcher.and_then(|mut watcher| {
-        watcher.watch(directory, notify::RecursiveMode::NonRecursive)?;
+        // A directory that is not there cannot be watched: without policies the built-in one holds until SIGHUP.
+        for directory in directories.into_iter().filter(|directory| directory.exists()) {
+            watcher.watch(directory, notify::RecursiveMode::NonRecursive)?;
+        }
         Ok(watcher)
     });
     match watched {
         Ok(watcher) => Some(watcher),
         Err(error) => {
-            tracing::warn!(directory = %directory.display(), %error, "not watched; reload with SIGHUP");
+            tracing::warn!(?directories, %error, "not watched; reload with SIGHUP");
             None
         }
     }

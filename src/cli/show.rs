@@ -226,7 +226,9 @@ fn client(answer: &Value) -> Vec<(&'static str, String)> {
         let method = text(answer, "/trust/method").replace('_', " ").replace('+', " and ");
         format!("{} by {method}, under anchor {}", assurance.replace('_', "-"), text(answer, "/trust/anchor"))
     });
-    vec![("client", facts.join(", ")), ("assurance", trust.unwrap_or_default())]
+    let launchers: Vec<&str> = array(answer, "/trust/delegation").iter().rev().map(|link| text(link, "/client")).collect();
+    let launched = launchers.join(", launched by ");
+    vec![("client", facts.join(", ")), ("assurance", trust.unwrap_or_default()), ("launched by", launched)]
 }
 
 /// Hex digits of a digest that are enough to tell exhibits of one decision apart.

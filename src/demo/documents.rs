@@ -24,6 +24,10 @@ pub const PARTNER: &str = "https://app.partner.example/oauth/client.json";
 pub const STRANGER: &str = "https://stranger.example/oauth/client.json";
 /// Vouched for by the registry, in statements.
 pub const AGENT: &str = "https://agents.acme.example/ledger";
+/// Vouched for by the registry too: an agent of a partner, which may launch agents of its own.
+pub const PARTNER_AGENT: &str = "https://agents.supplier.example/orders";
+/// What [`PARTNER_AGENT`] launches.
+pub const SPAWNED_AGENT: &str = "https://agents.supplier.example/orders/reader";
 /// The registry: the issuer of statements.
 pub const REGISTRY: &str = "https://registry.acme.example";
 
@@ -111,9 +115,9 @@ pub(super) fn anchors(at: Timestamp) -> [(&'static str, String); 3] {
     );
     let registry = format!(
         "id = \"acme-registry\"\nkind = \"statement-issuer\"\n{}\
-         [vouches]\nclasses = [\"agent\"]\nscopes = [\"files.read\", \"search\"]\ntools = [\"files.*\", \"search\"]\n\
+         [vouches]\nclasses = [\"agent\", \"partner\"]\nscopes = [\"files.read\", \"search\"]\ntools = [\"files.*\", \"search\"]\n\
          max_lifetime = \"1h\"\n[source]\ngateways = [\"gw-*\"]\n\
-         [statement]\nissuer = \"{REGISTRY}\"\njwks_uri = \"{REGISTRY}/jwks.json\"\nalgorithms = [\"ES256\"]\n",
+         [statement]\nissuer = \"{REGISTRY}\"\njwks_uri = \"{REGISTRY}/jwks.json\"\nalgorithms = [\"ES256\", \"EdDSA\"]\n",
         approval("SEC-2", until)
     );
     let partner = format!(

@@ -14,7 +14,7 @@ use crate::values::Timestamp;
 mod documents;
 mod origin;
 
-pub use documents::{AGENT, CHAT, CLI, HUGE, LEGACY, MOVED, PARTNER, REGISTRY, STRANGER, THIEF};
+pub use documents::{AGENT, CHAT, CLI, HUGE, LEGACY, MOVED, PARTNER, PARTNER_AGENT, REGISTRY, SPAWNED_AGENT, STRANGER, THIEF};
 pub use origin::Origin;
 
 /// Why the world cannot be made.
@@ -52,6 +52,7 @@ pub struct World {
     origin: Origin,
     registry: IssuerKey,
     impostor: IssuerKey,
+    partner_agent: IssuerKey,
 }
 
 impl World {
@@ -65,7 +66,8 @@ impl World {
         // The same `kid`: what tells the two apart is the signature alone.
         let impostor = IssuerKey::generate(Algorithm::ES256, Some("registry-1"))?;
         let origin = Origin::start(&directory.join("ca.pem"), documents::all(&registry)).await?;
-        let world = Self { directory: directory.to_owned(), origin, registry, impostor };
+        let partner_agent = IssuerKey::generate(Algorithm::EdDSA, Some("orders-1"))?;
+        let world = Self { directory: directory.to_owned(), origin, registry, impostor, partner_agent };
         world.write("countersign.toml", &world.configuration())?;
         for (name, text) in documents::anchors(at) {
             world.write(&format!("trust-anchors/{name}"), &text)?;
@@ -99,6 +101,58 @@ impl World {
     /// When it cannot be signed.
     pub fn forged_statement(&self, at: Timestamp, jti: &str) -> Result<String, DemoError> {
         Ok(self.impostor.sign(statements::TYPE, &statements::claims(&agent(), at, jti))?)
+    }
+
+    /// A statement of the registry about the partner's agent: an hour, one tool, and the key with which it may launch one level
+    /// of agents.
+    ///
+    /// # Errors
+    /// When it cannot be signed.
+    pub fn delegating_statement(&self, at: Timestamp, jti: &str) -> Result<String, DemoError> {
+        self.about_partner_agent(at, jti, Some("orders@supplier.example"))
+    }
+
+    /// The same statement, but nobody answers for the client.
+    ///
+    /// # Errors
+    /// When it cannot be signed.
+    pub fn ownerless_statement(&self, at: Timestamp, jti: &str) -> Result<String, DemoError> {
+        self.about_partner_agent(at, jti, None)
+    }
+
+    /// A statement of the partner's agent about one that it launches: ten minutes, one scope less. `parent` is its own.
+    ///
+    /// # Errors
+    /// When it cannot be signed.
+    pub fn spawned_statement(&self, at: Timestamp, jti: &str, parent: &str) -> Result<String, DemoError> {
+        let spec = StatementSpec {
+            issuer: PARTNER_AGENT.into(),
+            client_id: SPAWNED_AGENT.into(),
+            lifetime: Duration::from_secs(600),
+            scopes: vec!["files.read".into()],
+            purpose: Some("reads one order".into()),
+            parent: Some(parent.to_owned()),
+            ..StatementSpec::default()
+        };
+        Ok(self.partner_agent.sign(statements::TYPE, &statements::claims(&spec, at, jti))?)
+    }
+
+    fn about_partner_agent(&self, at: Timestamp, jti: &str, owner: Option<&str>) -> Result<String, DemoError> {
+        let spec = StatementSpec {
+            issuer: REGISTRY.into(),
+            client_id: PARTNER_AGENT.into(),
+            lifetime: Duration::from_secs(3600),
+            scopes: vec!["files.read".into(), "search".into()],
+            tools: vec!["files.read".into()],
+            owner: owner.map(str::to_owned),
+            purpose: Some("books orders".into()),
+            environment: Some("production".into()),
+            class: Some("partner".into()),
+            keys: statements::public_keys(self.partner_agent.public_set().to_string().as_bytes()).ok(),
+            delegation_depth: Some(1),
+            ..StatementSpec::default()
+        };
+        Ok(self.registry.sign(statements::TYPE, &statements::claims(&spec, at, jti))?)
     }
 
     /// Where names are, how special-use addresses may be dialled, whose certificates are believed: what makes loopback look
@@ -136,5 +190,62 @@ fn agent() -> StatementSpec {
         software_id: Some("ledger-agent".into()),
         software_version: Some("2.4.1".into()),
         ..StatementSpec::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::config::Config;
+    use crate::judge::dossier::{Exhibit, Outcome, Response};
+    use crate::judge::{Decision, Dossier, KillSet, Step, judge};
+    use crate::values::Request;
+
+    /// The answer of the demo's verifier; the registry's keys are all that it may fetch.
+    fn ask(world: &World, at: Timestamp, statement: &str) -> Decision {
+        let config = Config::load(Some(&world.config_file()), []).unwrap();
+        let (rules, kills, mut dossier) = (crate::rules::load(&config).unwrap(), KillSet::default(), Dossier::new());
+        let mut request = Request::default();
+        request.client.software_statement = Some(statement.to_owned());
+        request.source.gateway = Some("gw-demo".into());
+        (request.request.scopes, request.request.tools) =
+            (vec!["files.read".into(), "search".into()], vec!["files.read".into(), "search".into()]);
+        loop {
+            match judge(&request, &dossier, &rules, &kills, at) {
+                Step::Decided(decision) => return decision,
+                Step::Need(wants) => {
+                    for want in wants {
+                        let keys = world.registry.public_set().to_string();
+                        let outcome = Outcome::Response(Response::new(200, vec![], keys.as_bytes().into()));
+                        let exhibit = Exhibit { outcome, obtained_at: at, checked_at: at };
+                        assert!(dossier.get(&want.locator).is_none());
+                        dossier.insert(want.locator, Arc::new(exhibit));
+                    }
+                }
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn an_agent_launches_one_with_less() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = Timestamp::parse("2026-11-22T12:00:00Z").unwrap();
+        let world = World::start(directory.path(), at).await.unwrap();
+        let own = world.delegating_statement(at, "j1").unwrap();
+        let child = world.spawned_statement(at, "j2", &own).unwrap();
+        let granted = |statement: &str| {
+            let decision = ask(&world, at, statement);
+            let crate::judge::Verdict::Allow(allowed) = decision.verdict() else { panic!("{}", decision.detail()) };
+            let lives = allowed.not_after().since(at).as_secs();
+            (allowed.grant().scopes().join(" "), allowed.grant().tools().join(" "), lives)
+        };
+        assert_eq!(granted(&own), ("files.read search".into(), "files.read".into(), 3600));
+        assert_eq!(granted(&child), ("files.read".into(), "files.read".into(), 600));
+        assert_eq!(ask(&world, at, &world.ownerless_statement(at, "j3").unwrap()).code().name(), "policy.denied");
+        // A child of a child is one level too many.
+        let third = world.spawned_statement(at, "j4", &child).unwrap();
+        assert_eq!(ask(&world, at, &third).code().name(), "delegation.too_deep");
     }
 }

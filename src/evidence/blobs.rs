@@ -17,9 +17,11 @@ use super::recover::{self, Depth, Trim};
 use super::scan::{Chain, Cursor, read_at};
 use crate::values::Digest;
 
-/// The largest blob, uncompressed. The largest inputs that any fetch may bring in (CRLs and status lists have their own stores) are
-/// below it, and it bounds what a pack can make a reader allocate.
-pub const MAX_BLOB: usize = 1 << 20;
+/// The largest blob, uncompressed: ten thousand policies, or the largest inputs that any fetch may bring in (CRLs and status lists
+/// have their own stores). It bounds what a pack can make a reader allocate.
+pub const MAX_BLOB: usize = 4 << 20;
+/// The largest blob as stored: a frame holds it whole.
+const MAX_STORED: usize = 1 << 20;
 /// zstd's own default: twice as fast as level 6 for a few per cent more bytes on JSON of some kilobytes.
 const LEVEL: i32 = 3;
 
@@ -30,6 +32,15 @@ pub struct Blob {
     pub digest: Digest,
     /// The bytes.
     pub bytes: Arc<[u8]>,
+}
+
+impl Blob {
+    /// Whether these bytes can be kept as a blob.
+    #[must_use]
+    pub fn can_hold(bytes: &[u8]) -> bool {
+        let compressed = || zstd::bulk::compress(bytes, LEVEL).is_ok_and(|stored| stored.len() <= MAX_STORED);
+        bytes.len() <= MAX_STORED || (bytes.len() <= MAX_BLOB && compressed())
+    }
 }
 
 /// A blob on its way to a pack.
@@ -50,7 +61,11 @@ impl Packed {
         }
         // Compressing into memory fails only for want of memory; then the blob is kept as it is, as one is that would grow.
         let smaller = zstd::bulk::compress(&blob.bytes, LEVEL).ok().filter(|stored| stored.len() < bytes);
-        Ok(Self { digest: blob.digest, length, stored: smaller.unwrap_or_else(|| blob.bytes.to_vec()) })
+        let stored = smaller.unwrap_or_else(|| blob.bytes.to_vec());
+        if stored.len() > MAX_STORED {
+            return Err(AppendError::BlobTooLarge { bytes });
+        }
+        Ok(Self { digest: blob.digest, length, stored })
     }
 
     pub(crate) const fn stored_len(&self) -> usize {

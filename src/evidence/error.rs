@@ -69,8 +69,8 @@ pub enum AppendError {
         /// Its length.
         bytes: usize,
     },
-    /// A blob is larger than [`super::MAX_BLOB`].
-    #[error("a blob has {bytes} bytes; at most 1048576 can be kept")]
+    /// A blob is larger than [`super::MAX_BLOB`], or than a frame when it is compressed.
+    #[error("a blob has {bytes} bytes; at most 4194304, and 1048576 compressed, can be kept")]
     BlobTooLarge {
         /// Its length.
         bytes: usize,

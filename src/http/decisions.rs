@@ -59,7 +59,7 @@ where
         Ok(answer) => {
             let decision = answer.decision();
             count(decision);
-            tracing::debug!(id = %answer.id(), trace, decision = decision.word(), code = decision.code().name(), "decided");
+            tracing::debug!(id = %answer.id(), trace, decision = decision.word(), code = decision.code_name(), "decided");
             json(answer.to_body())
         }
     }
@@ -68,8 +68,7 @@ where
 /// Counts an answer. Allows are nearly all of them, so their counter is looked up once.
 fn count(decision: &Decision) {
     static ALLOWED: OnceLock<metrics::Counter> = OnceLock::new();
-    let counter =
-        || metrics::counter!("countersign_decisions_total", "decision" => decision.word(), "code" => decision.code().name());
+    let counter = || metrics::counter!("countersign_decisions_total", "decision" => decision.word(), "code" => decision.code_name().to_owned());
     match decision.code() {
         Code::Ok => ALLOWED.get_or_init(counter).increment(1),
         _ => counter().increment(1),

@@ -36,6 +36,9 @@ pub(super) struct ListQuery {
     since: Option<String>,
     /// Before this moment, RFC 3339.
     until: Option<String>,
+    /// `true`: only decisions that used a break-glass override.
+    #[serde(default)]
+    overridden: bool,
     /// Most rows, up to 1000.
     limit: Option<usize>,
     /// From the page before.
@@ -54,8 +57,9 @@ impl ListQuery {
             return Err(Box::new(Problem::bad_request("limit", format!("not between 1 and {PAGE_MAX}"))));
         }
         let (since, until) = (moment("since", self.since)?, moment("until", self.until)?);
-        let Self { client, code, decision, anchor, owner, key, ip, .. } = self;
-        let filter = Filter { client, code, decision, anchor, owner, key, ip, since, until, before, ..Filter::default() };
+        let Self { client, code, decision, anchor, owner, key, ip, overridden, .. } = self;
+        let filter =
+            Filter { client, code, decision, anchor, owner, key, ip, since, until, before, overridden, ..Filter::default() };
         Ok((filter, limit))
     }
 }
@@ -153,7 +157,7 @@ pub(super) async fn replay(State(app): State<App>, Path(id): Path<String>) -> Re
         });
         let summary = |decision: &crate::judge::Decision| Summary {
             decision: decision.word().to_owned(),
-            code: decision.code().name().to_owned(),
+            code: decision.code_name().to_owned(),
             digest: crate::values::Digest::of(&decision.to_json()).to_string(),
         };
         let (replay, now, detail) = match data.replay(&located) {

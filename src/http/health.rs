@@ -9,6 +9,7 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 
 use super::App;
 use crate::evidence::Health;
+use crate::overrides::{Listed, State as OverrideState};
 
 /// The process answers.
 #[utoipa::path(get, path = "/healthz", responses((status = 200, description = "the process answers")))]
@@ -70,6 +71,13 @@ pub(super) async fn metrics(State(app): State<App>) -> Response {
     gauge("countersign_cached_clients", service.cached_clients());
     gauge("countersign_kill_sequence", service.kills().current().sequence());
     gauge("countersign_trust_anchors", u64::try_from(service.rules().anchors().len()).unwrap_or(u64::MAX));
+    let overrides = service.kills().overrides(service.now());
+    let many = |matching: &dyn Fn(&Listed) -> bool| {
+        u64::try_from(overrides.iter().filter(|given| matching(given)).count()).unwrap_or(u64::MAX)
+    };
+    count("countersign_overrides_granted_total", many(&|_| true));
+    gauge("countersign_overrides_in_force", many(&|given| given.state == OverrideState::InForce));
+    gauge("countersign_overrides_unreviewed", many(&Listed::is_overdue));
     let mut response = app.0.metrics.render().into_response();
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; version=0.0.4"));
     response
@@ -87,6 +95,10 @@ pub(super) fn recorder() -> PrometheusHandle {
         metrics::describe_counter!("countersign_evidence_rows_total", "Records made durable.");
         metrics::describe_gauge!("countersign_evidence_last_sync_us", "Microseconds of the last fdatasync.");
         metrics::describe_gauge!("countersign_evidence_healthy", "1 while evidence can be written.");
+        metrics::describe_counter!("countersign_overrides_granted_total", "Override orders in the kill log.");
+        metrics::describe_counter!("countersign_overrides_used_total", "Answers that used an override.");
+        metrics::describe_gauge!("countersign_overrides_in_force", "Overrides that let a client have more, now.");
+        metrics::describe_gauge!("countersign_overrides_unreviewed", "Overrides that have ended and whose review is open.");
         handle
     };
     HANDLE.get_or_init(install).clone()

@@ -21,6 +21,7 @@ mod health;
 mod inventory;
 mod openapi;
 mod operate;
+mod overrides;
 mod problem;
 mod server;
 mod trace;
@@ -89,6 +90,7 @@ impl App {
             .route("/v1/decisions/{id}/replay", post(evidence::replay))
             .route("/v1/inventory", get(inventory::inventory))
             .route("/v1/revocations", get(operate::orders))
+            .route("/v1/overrides", get(overrides::list))
             .route("/v1/anchors", get(operate::anchors))
             .route("/v1/clients/{id}", get(operate::client))
             .route("/metrics", get(health::metrics))
@@ -96,6 +98,8 @@ impl App {
         let operate = Router::new()
             .route("/v1/revocations", post(operate::revoke))
             .route("/v1/revocations/{sequence}", delete(operate::lift))
+            .route("/v1/overrides", post(overrides::grant))
+            .route("/v1/overrides/{sequence}/review", post(overrides::review))
             .route("/v1/clients/{id}/refresh", post(operate::refresh))
             .route("/v1/reload", post(operate::reload))
             .route_layer(middleware::from_fn_with_state((self.clone(), auth::OPERATE), auth::require));

@@ -6,7 +6,7 @@ use axum::response::Response;
 use serde::Serialize;
 use utoipa::{OpenApi, ToSchema};
 
-use super::{decisions, evidence, health, inventory, operate, problem};
+use super::{decisions, evidence, health, inventory, operate, overrides, problem};
 
 /// The answer of `POST /v1/decisions` (CONTRACT section 4). Describes what `judge::render` and `service::answer` write; a test
 /// compares real answers with it.
@@ -54,6 +54,19 @@ struct Trust {
     assurance: String,
     anchor: String,
     path: Vec<String>,
+    /// The clients that vouched, each for the next, root first; left out when the anchor itself vouches.
+    delegation: Option<Vec<Link>>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct Link {
+    client: String,
+    /// Digest of its statement.
+    statement: String,
+    class: String,
+    expires: String,
+    /// Thumbprint of the key that signed its statement.
+    key: String,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -127,6 +140,9 @@ struct Evidence {
         operate::revoke,
         operate::lift,
         operate::orders,
+        overrides::grant,
+        overrides::list,
+        overrides::review,
         operate::anchors,
         operate::client,
         operate::refresh,

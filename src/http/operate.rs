@@ -13,7 +13,7 @@ use super::decisions::json_of;
 use super::problem::Problem;
 use crate::judge::Resolved;
 use crate::judge::revocation::TargetKind;
-use crate::revocation::kill_log::KillLogError;
+use crate::revocation::kill_log::{KillLogError, Wrong};
 use crate::service::{KillAction, NewKill, RevokeError};
 use crate::values::json::Json;
 use crate::values::{Request, Timestamp};
@@ -95,7 +95,7 @@ pub(super) struct LiftRequest {
     by: Option<String>,
 }
 
-/// Lifts an order, by a new order. Nothing is erased.
+/// Lifts a kill, or ends an override before its time, by a new order. Nothing is erased.
 #[utoipa::path(delete, path = "/v1/revocations/{sequence}", request_body = LiftRequest, responses(
     (status = 201, description = "lifted", body = Given),
     (status = 404, description = "no such order", body = Problem),
@@ -127,7 +127,7 @@ pub(super) async fn lift(
 }
 
 /// Strict JSON, and an object: serde's derived structs read arrays too, member by member.
-fn read<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, Box<Problem>> {
+pub(super) fn read<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, Box<Problem>> {
     let invalid = |rule: String| Box::new(Problem::bad_request("body", rule));
     Json::parse_object(body).map_err(|error| invalid(error.to_string()))?;
     serde_json::from_slice(body).map_err(|error| invalid(error.to_string()))
@@ -135,16 +135,30 @@ fn read<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, Box<Problem>> 
 
 async fn give(app: &App, order: NewKill) -> Response {
     match app.service().revoke(order).await {
-        Ok(sequence) => {
-            let mut response = json_of(&Given { sequence });
-            *response.status_mut() = axum::http::StatusCode::CREATED;
-            response
+        Ok(sequence) => created(&Given { sequence }),
+        Err(error) => refused(error),
+    }
+}
+
+/// An order was given: 201, with what says which.
+pub(super) fn created(given: &impl Serialize) -> Response {
+    let mut response = json_of(given);
+    *response.status_mut() = axum::http::StatusCode::CREATED;
+    response
+}
+
+/// Why an order was not carried out.
+pub(super) fn refused(error: RevokeError) -> Response {
+    match error {
+        RevokeError::NoSuchOrder(_) | RevokeError::NoSuchOverride(_) => Problem::not_found(error.to_string()).into_response(),
+        RevokeError::Log(KillLogError::Refused(wrong @ Wrong::Reviews)) => Problem::conflict(wrong.to_string()).into_response(),
+        RevokeError::Log(KillLogError::Refused(Wrong::Terms { field, rule })) => {
+            Problem::bad_request(field, rule).into_response()
         }
-        Err(error @ RevokeError::NoSuchOrder(_)) => Problem::not_found(error.to_string()).into_response(),
-        Err(RevokeError::Log(KillLogError::Refused(wrong))) => Problem::bad_request("body", wrong.to_string()).into_response(),
-        Err(error @ RevokeError::Target(..)) => Problem::bad_request("body", error.to_string()).into_response(),
-        Err(RevokeError::Evidence { error, .. }) => Problem::unavailable(&crate::service::Unavailable(error)).into_response(),
-        Err(error) => Problem::internal(error.to_string()).into_response(),
+        RevokeError::Log(KillLogError::Refused(wrong)) => Problem::bad_request("body", wrong.to_string()).into_response(),
+        RevokeError::Target(..) => Problem::bad_request("body", error.to_string()).into_response(),
+        RevokeError::Evidence { error, .. } => Problem::unavailable(&crate::service::Unavailable(error)).into_response(),
+        error => Problem::internal(error.to_string()).into_response(),
     }
 }
 
@@ -174,6 +188,7 @@ pub(super) async fn anchors(State(app): State<App>) -> Response {
                 "scopes": anchor.vouches.scopes.iter().map(|pattern| pattern.as_written()).collect::<Vec<_>>(),
                 "tools": anchor.vouches.tools.iter().map(|pattern| pattern.as_written()).collect::<Vec<_>>(),
                 "max_lifetime_s": anchor.vouches.max_lifetime.as_secs(),
+                "max_delegation_depth": anchor.vouches.max_delegation_depth,
             })
         })
         .collect();

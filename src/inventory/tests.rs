@@ -14,7 +14,7 @@ fn located(index: u64, record: Record) -> Located {
 }
 
 fn outcome() -> OutcomeRef {
-    OutcomeRef { verdict: 0, code: "ok".into(), decision: Digest::of(b"d") }
+    OutcomeRef { verdict: 0, code: "ok".into(), decision: Digest::of(b"d"), overridden: None }
 }
 
 fn resolution(index: u64, seconds: u64, client: ClientFacts) -> Located {
@@ -30,6 +30,7 @@ fn resolution(index: u64, seconds: u64, client: ClientFacts) -> Located {
         client: ClientFacts { valid_until: Some(at(seconds + 60)), ..client },
         build: String::new(),
         trace: None,
+        known: None,
     };
     located(index, Record::Evaluation(Box::new(evaluation)))
 }

@@ -89,6 +89,8 @@ pub struct Vouches {
     pub tools: Vec<Pattern>,
     /// Longest life of a statement and of a grant.
     pub max_lifetime: Duration,
+    /// Most clients that may stand between the anchor and one that acts.
+    pub max_delegation_depth: u8,
 }
 
 /// What the anchor says for self-asserted clients.

@@ -119,6 +119,7 @@ fn self_asserted(
         metadata,
         members: metadata::known_members(document),
         statement: None,
+        delegation: Vec::new(),
         beside: None,
         targets: targets_of(id.as_str()),
         anchor,

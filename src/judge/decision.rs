@@ -7,10 +7,13 @@ use serde_json::value::RawValue;
 use crate::values::{Code, Digest, Timestamp};
 
 use super::anchors::Anchor;
+use super::delegation::Link;
 use super::finding::{Finding, Refusal};
 use super::grant::Grant;
+use super::history::{Fingerprint, Known};
 use super::metadata::ClientMetadata;
-use super::policy::Permit;
+use super::policy::{Permit, Principal};
+use super::relief::Relieved;
 use super::revocation::{Standing, Target};
 
 /// How a client was resolved.
@@ -62,6 +65,8 @@ pub struct Resolved {
     pub(super) shown: Shown,
     pub(super) tools: Option<Box<[Box<str>]>>,
     pub(super) statement: Option<StatementFacts>,
+    /// Its ancestors, root first; empty when nobody delegated to it.
+    pub(super) delegation: Box<[Link]>,
     pub(super) document: Option<Digest>,
     /// Digests of what it rests on, in the order in which it was looked at. Findings point into it.
     pub(super) path: Box<[Digest]>,
@@ -70,6 +75,14 @@ pub struct Resolved {
     pub(super) rules: Digest,
     pub(super) resolved_at: Timestamp,
     pub(super) valid_until: Timestamp,
+    /// When the oldest document that it rests on was obtained; `resolved_at` when it rests on none that was fetched.
+    pub(super) as_of: Timestamp,
+    pub(super) first_seen: Timestamp,
+    pub(super) fingerprint: Fingerprint,
+    /// Names this resolution under these rules: two with one version are the same to every policy.
+    pub(super) version: Digest,
+    /// The client as policies see it, or why it cannot be shown to them, which denies.
+    pub(super) principal: Result<Principal, Box<str>>,
 }
 
 /// The parts of an answer that are the same for each request about a client, as JSON: written once, when it is resolved.
@@ -150,6 +163,16 @@ impl Resolved {
     pub fn signed_by(&self) -> Option<&Digest> {
         self.statement.as_ref().map(|statement| &statement.signed_by)
     }
+    /// How many clients stand between it and the anchor: 0 for one that the anchor itself vouches for.
+    #[must_use]
+    pub fn depth(&self) -> u8 {
+        u8::try_from(self.delegation.len()).unwrap_or(u8::MAX)
+    }
+    /// The clients that vouched, each for the next, root first; its own parent is the last.
+    #[must_use]
+    pub fn parents(&self) -> &[Link] {
+        &self.delegation
+    }
     /// When it was resolved.
     #[must_use]
     pub const fn resolved_at(&self) -> Timestamp {
@@ -164,6 +187,15 @@ impl Resolved {
     #[must_use]
     pub const fn rules(&self) -> Digest {
         self.rules
+    }
+    /// What the next resolution should know about this one.
+    #[must_use]
+    pub const fn known(&self) -> Known {
+        Known { first_seen: self.first_seen, fingerprint: self.fingerprint }
+    }
+    /// Whether the documents are too old for what a policy demands.
+    pub(super) fn is_stale(&self, freshness: Option<std::time::Duration>, at: Timestamp) -> bool {
+        freshness.is_some_and(|age| at.since(self.as_of) > age)
     }
 }
 
@@ -185,12 +217,20 @@ pub struct Allowed {
     grant: Grant,
     standing: Standing,
     permit: Permit,
+    relieved: Option<Relieved>,
     not_after: Timestamp,
     revalidate_at: Timestamp,
 }
 
 impl Allowed {
-    pub(super) fn new(grant: Grant, standing: Standing, permit: Permit, client: &Resolved, at: Timestamp) -> Self {
+    pub(super) fn new(
+        grant: Grant,
+        standing: Standing,
+        permit: Permit,
+        relieved: Option<Relieved>,
+        client: &Resolved,
+        at: Timestamp,
+    ) -> Self {
         let mut not_after = at.plus(client.anchor.vouches.max_lifetime).min(client.anchor.approval.until);
         if let Some(beside) = &client.beside {
             not_after = not_after.min(beside.approval.until);
@@ -198,8 +238,18 @@ impl Allowed {
         if let Some(statement) = &client.statement {
             not_after = not_after.min(statement.expires);
         }
-        let revalidate_at = client.valid_until.max(at).min(not_after);
-        Self { grant, standing, permit, not_after, revalidate_at }
+        if let Some(longest) = permit.longest() {
+            not_after = not_after.min(at.plus(longest));
+        }
+        if let Some(relieved) = &relieved {
+            not_after = not_after.min(relieved.until());
+        }
+        let mut revalidate_at = client.valid_until.max(at).min(not_after);
+        // What needs a fresh look must be asked about again before it is used after that.
+        if let Some(age) = permit.freshness() {
+            revalidate_at = revalidate_at.min(client.as_of.plus(age)).max(at);
+        }
+        Self { grant, standing, permit, relieved, not_after, revalidate_at }
     }
 
     /// What it may do.
@@ -216,6 +266,11 @@ impl Allowed {
     #[must_use]
     pub const fn permit(&self) -> &Permit {
         &self.permit
+    }
+    /// The override that it rests on, if it needs one.
+    #[must_use]
+    pub const fn relieved(&self) -> Option<&Relieved> {
+        self.relieved.as_ref()
     }
     /// The end of the grant.
     #[must_use]
@@ -308,6 +363,22 @@ impl Decision {
         match &self.verdict {
             Verdict::Allow(_) => Code::Ok,
             Verdict::Deny(refusal) | Verdict::Unresolved(refusal) => refusal.code,
+        }
+    }
+    /// The override order that it rests on.
+    #[must_use]
+    pub fn overridden(&self) -> Option<u64> {
+        match &self.verdict {
+            Verdict::Allow(allowed) => allowed.relieved().map(|relieved| relieved.order().sequence()),
+            Verdict::Deny(_) | Verdict::Unresolved(_) => None,
+        }
+    }
+    /// The code that is answered: [`Self::code`], or the one that a policy gives for `policy.denied`.
+    #[must_use]
+    pub fn code_name(&self) -> &str {
+        match &self.verdict {
+            Verdict::Allow(_) => Code::Ok.name(),
+            Verdict::Deny(refusal) | Verdict::Unresolved(refusal) => refusal.code_name(),
         }
     }
     /// `allow`, `deny` or `unresolved`.

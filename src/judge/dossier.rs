@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
+use super::history::Known;
 use super::jose::KeySet;
 use super::jwk::JwkError;
 use crate::values::{Digest, PublicUrl, Timestamp};
@@ -166,9 +167,12 @@ pub struct Exhibit {
     pub checked_at: Timestamp,
 }
 
-/// The inputs of one decision, by locator.
+/// The inputs of one decision: exhibits by locator, and what was known about the client before.
 #[derive(Clone, Default, Debug)]
-pub struct Dossier(BTreeMap<Locator, Arc<Exhibit>>);
+pub struct Dossier {
+    exhibits: BTreeMap<Locator, Arc<Exhibit>>,
+    known: Option<Known>,
+}
 
 impl Dossier {
     /// Nothing yet.
@@ -179,29 +183,41 @@ impl Dossier {
 
     /// Adds what came of asking, replacing an older answer.
     pub fn insert(&mut self, locator: Locator, exhibit: Arc<Exhibit>) {
-        self.0.insert(locator, exhibit);
+        self.exhibits.insert(locator, exhibit);
     }
 
     /// The exhibit for a locator.
     #[must_use]
     pub fn get(&self, locator: &Locator) -> Option<&Arc<Exhibit>> {
-        self.0.get(locator)
+        self.exhibits.get(locator)
     }
 
     /// All exhibits, in the order of their URLs.
     pub fn iter(&self) -> impl Iterator<Item = (&Locator, &Arc<Exhibit>)> {
-        self.0.iter()
+        self.exhibits.iter()
     }
 
     /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.exhibits.len()
     }
 
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.exhibits.is_empty()
+    }
+
+    /// What is known about the client from the resolution before.
+    #[must_use]
+    pub const fn known(&self) -> Option<&Known> {
+        self.known.as_ref()
+    }
+
+    /// The same dossier with what is known from before.
+    #[must_use]
+    pub fn knowing(self, known: Option<Known>) -> Self {
+        Self { known, ..self }
     }
 }

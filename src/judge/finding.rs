@@ -64,6 +64,18 @@ checks! {
     StatementClient "statement.client" "CONTRACT 6";
     StatementNotSelfVouched "statement.not_self_vouched" "PRODUCT R5";
     StatementStatus "statement.status" "CONTRACT 3";
+    DelegationParent "delegation.parent" "CONTRACT 7";
+    DelegationDepth "delegation.depth" "CONTRACT 7";
+    DelegationAllowed "delegation.allowed" "CONTRACT 7";
+    DelegationIssuer "delegation.issuer" "CONTRACT 7";
+    DelegationNoLoop "delegation.no_loop" "CONTRACT 7";
+    DelegationLifetime "delegation.lifetime" "PRODUCT R7";
+    DelegationScope "delegation.scope" "PRODUCT R7";
+    DelegationTools "delegation.tools" "PRODUCT R7";
+    DelegationClass "delegation.class" "PRODUCT R7";
+    DelegationOwner "delegation.owner" "PRODUCT R8";
+    DelegationBroker "delegation.broker" "PRODUCT R5";
+    ClientUnchanged "client.unchanged" "PRODUCT R10";
     AnchorCovers "anchor.covers" "PRODUCT R1";
     AnchorApproval "anchor.approval" "PRODUCT R3";
     AnchorClass "anchor.class" "PRODUCT R3";
@@ -73,8 +85,12 @@ checks! {
     GrantType "grant.type" "RFC 7591 2";
     GrantScopes "grant.scopes" "PRODUCT R6";
     GrantTools "grant.tools" "PRODUCT R6";
-    PolicyOwnerPurpose "policy.owner_and_purpose" "PRODUCT R8";
+    PolicyScopes "policy.scopes" "PRODUCT R6";
+    PolicyTools "policy.tools" "PRODUCT R6";
+    OverrideUsed "override.used" "PRODUCT R14";
     PolicyPermit "policy.permit" "PRODUCT R12";
+    PolicyLogOnly "policy.log_only" "PRODUCT R12";
+    PolicyFreshResolution "policy.fresh_resolution" "PRODUCT R9";
 }
 
 /// One check of a decision.
@@ -102,19 +118,40 @@ pub struct Refusal {
     pub detail: String,
     /// It could not be told: the verdict is *unresolved*, and asking again may help.
     pub transient: bool,
+    /// What the policies say, when it is theirs.
+    pub policy: Option<Box<Denied>>,
+}
+
+/// A denial by policies.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Denied {
+    /// `@code` of the first forbid that has one.
+    pub code: Option<Box<str>>,
+    /// `@advice` of the first forbid that has some.
+    pub advice: Option<Box<str>>,
+    /// The forbids that hold; none when no policy permits.
+    pub policies: Box<[Box<str>]>,
+    /// One sentence.
+    pub detail: Box<str>,
 }
 
 impl Refusal {
     /// A final refusal.
     #[must_use]
     pub fn new(code: Code, check: Check, detail: impl Into<String>) -> Self {
-        Self { code, check, detail: detail.into(), transient: false }
+        Self { code, check, detail: detail.into(), transient: false, policy: None }
     }
 
     /// A refusal because it could not be told.
     #[must_use]
     pub fn transient(code: Code, check: Check, detail: impl Into<String>) -> Self {
         Self { transient: true, ..Self::new(code, check, detail) }
+    }
+
+    /// The code that is answered: a policy may have one of its own, `policy.<reason>`.
+    #[must_use]
+    pub fn code_name(&self) -> &str {
+        self.policy.as_ref().and_then(|denied| denied.code.as_deref()).unwrap_or_else(|| self.code.name())
     }
 }
 

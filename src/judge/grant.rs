@@ -1,13 +1,16 @@
-//! What an allow covers: request ∩ statement ∩ anchor (R6). No blanket grant: what is not asked for is not granted.
+//! What an allow covers: request ∩ statement ∩ anchor ∩ policy (R6). No blanket grant: what is not asked for is not granted.
 
 use crate::values::Code;
 use crate::values::client::Asked;
 
 use super::anchors::Pattern;
 use super::decision::Resolved;
-use super::finding::{Check, Finding, Refusal};
+use super::finding::{Check, Denied, Finding, Refusal};
+use super::overrides::Override;
+use super::policy::{self, Ruling};
 use super::profile::{Knob, Knobs};
 use super::redirect::PortRule;
+use super::relief::Relief;
 
 /// What an allow covers.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -35,11 +38,23 @@ impl Grant {
     }
 }
 
+/// What of the request is within what the client's documents and its anchor allow: the most that a policy can be asked about.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Reach<'a> {
+    pub(super) scopes: Vec<&'a str>,
+    pub(super) tools: Vec<&'a str>,
+}
+
 /// Checks what was asked against what the client has registered and what its vouchers allow.
 ///
 /// # Errors
 /// `redirect_uri.mismatch`, `grant.type`, `grant.scope`, `grant.tool`.
-pub fn check(asked: &Asked, client: &Resolved, knobs: &Knobs, findings: &mut Vec<Finding>) -> Result<Grant, Refusal> {
+pub fn reach<'a>(
+    asked: &'a Asked,
+    client: &Resolved,
+    knobs: &Knobs,
+    findings: &mut Vec<Finding>,
+) -> Result<Reach<'a>, Refusal> {
     check_redirect(asked, client, knobs, findings)?;
     check_grant_type(asked, client, findings)?;
     let vouches = &client.anchor.vouches;
@@ -47,7 +62,60 @@ pub fn check(asked: &Asked, client: &Resolved, knobs: &Knobs, findings: &mut Vec
     let scopes = scopes.intersect("scope", Code::GrantScope, Check::GrantScopes, findings)?;
     let tools = Limits { asked: &asked.tools, client: client.tools.as_deref(), anchor: &vouches.tools };
     let tools = tools.intersect("tool", Code::GrantTool, Check::GrantTools, findings)?;
+    Ok(Reach { scopes, tools })
+}
+
+/// What of that the policies permit. Less is an allow with a finding (a policy can make it a denial: `context.withheld`); nothing
+/// left of what was asked for is a denial.
+///
+/// # Errors
+/// The code of the first policy that withholds.
+pub(super) fn grant(
+    asked: &Asked,
+    reach: &Reach<'_>,
+    ruling: &Ruling,
+    relief: &mut Relief<'_>,
+    findings: &mut Vec<Finding>,
+) -> Result<Grant, Refusal> {
+    let scopes = Parts { reach: &reach.scopes, verdicts: ruling.scopes(), check: Check::PolicyScopes };
+    let scopes = scopes.permitted(relief, Override::covers_scope, findings)?;
+    let tools = Parts { reach: &reach.tools, verdicts: ruling.tools(), check: Check::PolicyTools };
+    let tools = tools.permitted(relief, Override::covers_tool, findings)?;
     Ok(Grant { scopes, tools, redirect_uri: asked.redirect_uri.clone() })
+}
+
+/// The scopes, or the tools, and what the policies say to each.
+struct Parts<'a> {
+    reach: &'a [&'a str],
+    verdicts: &'a [Option<Denied>],
+    check: Check,
+}
+
+impl Parts<'_> {
+    fn permitted(
+        &self,
+        relief: &mut Relief<'_>,
+        covers: impl Fn(&Override, &str) -> bool,
+        findings: &mut Vec<Finding>,
+    ) -> Result<Vec<String>, Refusal> {
+        let mut granted = Vec::with_capacity(self.reach.len());
+        let mut withheld = Vec::new();
+        for (place, part) in self.reach.iter().enumerate() {
+            // A ruling that failed half-way has no verdict for the rest, and admits nobody but by an override.
+            let denied = self.verdicts.get(place).and_then(Option::as_ref).map(policy::refusal);
+            match relief.grants(denied, |order| covers(order, part)) {
+                Ok(()) => granted.push((*part).to_owned()),
+                Err(refusal) => withheld.push(refusal),
+            }
+        }
+        let Some(first) = withheld.first() else { return Ok(granted) };
+        if granted.is_empty() {
+            return Err(first.clone());
+        }
+        let detail = Some(format!("withheld {} of {}: {}", withheld.len(), self.reach.len(), first.detail).into());
+        findings.push(Finding { check: self.check, holds: false, rests_on: None, detail });
+        Ok(granted)
+    }
 }
 
 /// RFC 9700 section 4.1.3: the presented redirect URI is one of the registered, by simple string comparison.
@@ -80,25 +148,26 @@ fn check_grant_type(asked: &Asked, client: &Resolved, findings: &mut Vec<Finding
     Err(Refusal::new(Code::GrantType, Check::GrantType, detail))
 }
 
-struct Limits<'a> {
+struct Limits<'a, 'b> {
     asked: &'a [String],
-    client: Option<&'a [Box<str>]>,
-    anchor: &'a [Pattern],
+    client: Option<&'b [Box<str>]>,
+    anchor: &'b [Pattern],
 }
 
-impl Limits<'_> {
+impl<'a> Limits<'a, '_> {
     /// Everything asked that the client's documents and the anchor both allow. A smaller grant than asked is an allow with a
     /// finding; none at all, although something was asked, is a denial.
-    fn intersect(&self, what: &str, code: Code, check: Check, findings: &mut Vec<Finding>) -> Result<Vec<String>, Refusal> {
+    fn intersect(&self, what: &str, code: Code, check: Check, findings: &mut Vec<Finding>) -> Result<Vec<&'a str>, Refusal> {
         let allowed = |entry: &str| {
             self.client.is_none_or(|own| own.iter().any(|o| **o == *entry)) && self.anchor.iter().any(|p| p.matches(entry))
         };
-        let (granted, withheld): (Vec<&String>, Vec<&String>) = self.asked.iter().partition(|entry| allowed(entry));
+        let (granted, withheld): (Vec<&str>, Vec<&str>) =
+            self.asked.iter().map(String::as_str).partition(|entry| allowed(entry));
         let Some(first) = withheld.first() else {
             if !granted.is_empty() {
                 findings.push(holds(check));
             }
-            return Ok(granted.into_iter().cloned().collect());
+            return Ok(granted);
         };
         let who = if self.anchor.iter().any(|p| p.matches(first)) { "the client's own metadata" } else { "the trust anchor" };
         let detail = format!("{what} {first:?} is not within what {who} allows");
@@ -107,7 +176,7 @@ impl Limits<'_> {
         }
         let detail = Some(format!("withheld {} of {}: {detail}", withheld.len(), self.asked.len()).into());
         findings.push(Finding { check, holds: false, rests_on: None, detail });
-        Ok(granted.into_iter().cloned().collect())
+        Ok(granted)
     }
 }
 

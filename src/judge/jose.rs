@@ -60,8 +60,12 @@ impl KeySet {
     /// # Errors
     /// Names the key and the rule. An empty set, or one of keys that are not for us, is refused.
     pub fn parse(json: &[u8]) -> Result<Self, JwkError> {
-        let set = Json::parse_object(json).map_err(|error| JwkError::Invalid(error.to_string()))?;
-        let keys = jwk::parse_set(&set)?;
+        Self::of(&Json::parse_object(json).map_err(|error| JwkError::Invalid(error.to_string()))?)
+    }
+
+    /// As [`KeySet::parse`], of a set that is JSON already.
+    pub(super) fn of(set: &Object) -> Result<Self, JwkError> {
+        let keys = jwk::parse_set(set)?;
         if keys.is_empty() {
             return Err(JwkError::Invalid("no key of the set can verify a signature".into()));
         }
@@ -139,6 +143,18 @@ impl<'a> UnverifiedJws<'a> {
     #[must_use]
     pub fn claimed_issuer(&self) -> Option<&str> {
         self.payload.get("iss").and_then(Json::as_str)
+    }
+
+    /// The `sub` that the token claims: only good for choosing what is known from before.
+    #[must_use]
+    pub fn claimed_subject(&self) -> Option<&str> {
+        self.payload.get("sub").and_then(Json::as_str)
+    }
+
+    /// The `parent` that the token claims, of any type: only good for finding where a chain of statements begins.
+    #[must_use]
+    pub fn claimed_parent(&self) -> Option<&Json> {
+        self.payload.get("parent")
     }
 
     /// The `kid` that the token claims: only good for choosing among trusted keys.

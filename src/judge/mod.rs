@@ -10,23 +10,28 @@
 //! clients from the cache; `decision` is what comes out.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::values::json::Object;
-use crate::values::{ClientRef, Digest, Request, Timestamp};
+use crate::values::json::{Json, Object};
+use crate::values::{ClientRef, Code, Digest, Request, Timestamp};
 
 pub mod anchors;
 mod case;
 mod cimd;
 pub mod decision;
+pub mod delegation;
 pub mod dossier;
 pub mod finding;
 pub mod grant;
+pub mod history;
 pub mod jose;
 pub mod jwk;
 pub mod metadata;
+pub mod overrides;
 pub mod policy;
 pub mod profile;
 pub mod redirect;
+pub mod relief;
 pub mod render;
 pub mod revocation;
 pub mod rules;
@@ -36,12 +41,17 @@ pub use decision::{Decision, Method, Resolved, Verdict};
 pub use dossier::{Dossier, Want};
 pub use finding::{Check, Finding, Refusal, Stop};
 pub use revocation::KillSet;
-pub use rules::{Rules, RulesSource};
+pub use rules::{Rules, RulesError, RulesSource};
 
 use anchors::Anchor;
 use case::Case;
 use decision::{Allowed, Shown, StatementFacts};
+use delegation::Link;
+use history::Fingerprint;
 use metadata::ClientMetadata;
+use policy::facts::About;
+use policy::{Memo, NoMemo, Question};
+use relief::Relief;
 use revocation::{Target, TargetKind};
 
 /// What the judge says.
@@ -61,14 +71,16 @@ pub fn judge(request: &Request, dossier: &Dossier, rules: &Rules, kills: &KillSe
         rules,
         kills,
         source: &request.source,
+        excused: excused(request, kills, at),
         at,
         findings: Vec::new(),
         path: Vec::new(),
         document: None,
         valid_until: Timestamp::MAX,
+        used: Vec::new(),
     };
     match resolve(&mut case, request) {
-        Ok(client) => Step::Decided(assess(request, &Arc::new(client), rules, kills, at)),
+        Ok(client) => first_assessment(&case, request, &Arc::new(client)),
         Err(Stop::Need(wants)) => Step::Need(wants),
         Err(Stop::Refuse(refusal)) => {
             let findings = std::mem::take(&mut case.findings);
@@ -89,8 +101,8 @@ pub fn judge(request: &Request, dossier: &Dossier, rules: &Rules, kills: &KillSe
     }
 }
 
-/// Decides about a client that was resolved earlier. `None` when that resolution may not be used any more: it is past its
-/// end, or was made under other rules.
+/// Decides about a client that was resolved earlier. `None` when that resolution may not be used: it is past its end, was made
+/// under other rules, or is older than a policy lets it be for this request.
 #[must_use]
 pub fn judge_again(
     request: &Request,
@@ -99,8 +111,34 @@ pub fn judge_again(
     kills: &KillSet,
     at: Timestamp,
 ) -> Option<Decision> {
+    judge_with(request, client, rules, kills, at, &NoMemo)
+}
+
+/// As [`judge_again`], and what the policies said to the same question in this minute is taken from the memo.
+#[must_use]
+pub fn judge_with(
+    request: &Request,
+    client: &Arc<Resolved>,
+    rules: &Rules,
+    kills: &KillSet,
+    at: Timestamp,
+    memo: &dyn Memo,
+) -> Option<Decision> {
     let usable = at < client.valid_until && client.rules == rules.digest();
-    usable.then(|| assess(request, client, rules, kills, at))
+    let look = Look { request, client, rules, kills, at, memo };
+    if usable { look.assess().ok() } else { None }
+}
+
+/// The first look at a client that was just resolved: a policy may want its documents fresher than they are.
+fn first_assessment(case: &Case<'_>, request: &Request, client: &Arc<Resolved>) -> Step {
+    let look = Look { request, client, rules: case.rules, kills: case.kills, at: case.at, memo: &NoMemo };
+    match look.assess() {
+        Ok(decision) => Step::Decided(decision),
+        Err(Stale(age)) => match case.older_than(age) {
+            wants if wants.is_empty() => Step::Decided(look.refused_as_stale(age)),
+            wants => Step::Need(wants),
+        },
+    }
 }
 
 /// Who is this, and on whose word? Depends on the client reference, the documents and the rules; who asks for what only
@@ -115,48 +153,106 @@ fn resolve(case: &mut Case<'_>, request: &Request) -> Result<Resolved, Stop> {
     }
 }
 
-/// May this client do this, now? Runs on every request.
-fn assess(request: &Request, client: &Arc<Resolved>, rules: &Rules, kills: &KillSet, at: Timestamp) -> Decision {
-    let mut findings = Vec::with_capacity(8);
-    let verdict = match permit(request, client, rules, kills, at, &mut findings) {
-        Ok(allowed) => Verdict::Allow(Box::new(allowed)),
-        Err(refusal) => {
-            findings.push(failed(&refusal));
-            verdict(refusal)
+/// One look at a resolved client, for one request.
+struct Look<'a> {
+    request: &'a Request,
+    client: &'a Arc<Resolved>,
+    rules: &'a Rules,
+    kills: &'a KillSet,
+    at: Timestamp,
+    memo: &'a dyn Memo,
+}
+
+/// The resolution is older than a policy lets it be.
+struct Stale(Duration);
+
+impl Look<'_> {
+    /// May this client do this, now? Runs on every request.
+    fn assess(&self) -> Result<Decision, Stale> {
+        let mut findings = Vec::with_capacity(8);
+        let verdict = match self.permit(&mut findings) {
+            Ok(allowed) if self.client.is_stale(allowed.permit().freshness(), self.at) => {
+                return Err(Stale(allowed.permit().freshness().unwrap_or_default()));
+            }
+            Ok(allowed) => Verdict::Allow(Box::new(allowed)),
+            Err(refusal) => {
+                findings.push(failed(&refusal));
+                verdict(refusal)
+            }
+        };
+        Ok(self.decision(verdict, findings))
+    }
+
+    fn permit(&self, findings: &mut Vec<Finding>) -> Result<Allowed, Refusal> {
+        let Self { request, client, rules, kills, at, .. } = *self;
+        let anchors = || client.beside.iter().chain(std::iter::once(&client.anchor));
+        let mut relief = Relief::of(kills.override_for(client.id(), at));
+        anchors().try_for_each(|anchor| relief.lift(anchor.check_source(&request.source)))?;
+        findings.push(holds(Check::SourceAllowed));
+        anchors().try_for_each(|anchor| anchor.check_approval(at))?;
+        findings.push(holds(Check::AnchorApproval));
+        delegation::check_may_act(client)?;
+        let names_status = client.statement.as_ref().is_some_and(|statement| statement.names_status);
+        let standing = revocation::check(&client.targets, names_status, &client.anchor, kills, &mut relief, findings)?;
+        let reach = grant::reach(&request.request, client, &rules.source().knobs, findings)?;
+        let question =
+            Question::new(rules.policies(), &request.request, &request.source, standing.state(), kills.sequence(), at);
+        let ruling = policy::rule_once(client, rules.policies(), &question, &reach, self.memo);
+        findings.extend(ruling.shadow().iter().map(|said| note(Check::PolicyLogOnly, said)));
+        let permit = policy::permit(&ruling, &mut relief)?;
+        let grant = grant::grant(&request.request, &reach, &ruling, &mut relief, findings)?;
+        findings.push(holds(Check::PolicyPermit));
+        let relieved = relief.used();
+        findings.extend(relieved.as_ref().map(|relieved| {
+            let detail = format!("override {} lifts {}", relieved.order().sequence(), relieved.lifted().join(", "));
+            note(Check::OverrideUsed, &detail)
+        }));
+        Ok(Allowed::new(grant, standing, permit, relieved, client, at))
+    }
+
+    /// A policy demands a fresher look than the client's origin gave us.
+    fn refused_as_stale(&self, age: Duration) -> Decision {
+        let (seconds, as_of) = (age.as_secs(), self.client.as_of);
+        let detail =
+            format!("a policy demands documents of the last {seconds} s; these are of {as_of} and no newer could be had");
+        let refusal = Refusal::transient(Code::PolicyStaleResolution, Check::PolicyFreshResolution, detail);
+        let findings = vec![failed(&refusal)];
+        self.decision(Verdict::Unresolved(refusal), findings)
+    }
+
+    fn decision(&self, verdict: Verdict, findings: Vec<Finding>) -> Decision {
+        Decision {
+            at: self.at,
+            verdict,
+            client: Some(Arc::clone(self.client)),
+            named_id: None,
+            path: Box::default(),
+            findings,
+            rules: self.rules.digest(),
+            kill_sequence: self.kills.sequence(),
+            explain: self.request.options.explain,
         }
-    };
-    let (rules, kill_sequence) = (rules.digest(), kills.sequence());
-    Decision {
-        at,
-        verdict,
-        client: Some(Arc::clone(client)),
-        named_id: None,
-        path: Box::default(),
-        findings,
-        rules,
-        kill_sequence,
-        explain: request.options.explain,
     }
 }
 
-fn permit(
-    request: &Request,
-    client: &Resolved,
-    rules: &Rules,
-    kills: &KillSet,
-    at: Timestamp,
-    findings: &mut Vec<Finding>,
-) -> Result<Allowed, Refusal> {
-    let anchors = || client.beside.iter().chain(std::iter::once(&client.anchor));
-    anchors().try_for_each(|anchor| anchor.check_source(&request.source))?;
-    findings.push(Finding { check: Check::SourceAllowed, holds: true, rests_on: None, detail: None });
-    anchors().try_for_each(|anchor| anchor.check_approval(at))?;
-    findings.push(Finding { check: Check::AnchorApproval, holds: true, rests_on: None, detail: None });
-    let names_status = client.statement.as_ref().is_some_and(|statement| statement.names_status);
-    let standing = revocation::check(&client.targets, names_status, &client.anchor, kills, at, findings)?;
-    let grant = grant::check(&request.request, client, &rules.source().knobs, findings)?;
-    let permit = policy::evaluate(client, &grant, findings)?;
-    Ok(Allowed::new(grant, standing, permit, client, at))
+const fn holds(check: Check) -> Finding {
+    Finding { check, holds: true, rests_on: None, detail: None }
+}
+
+fn note(check: Check, detail: &str) -> Finding {
+    Finding { check, holds: false, rests_on: None, detail: Some(detail.into()) }
+}
+
+/// Whether the client that a request names, perhaps falsely, has an override. Then its source is no reason to refuse before anything
+/// is fetched; when it is known who the client is, the source is judged again.
+fn excused(request: &Request, kills: &KillSet, at: Timestamp) -> bool {
+    if kills.overrides_in_force(at) == 0 {
+        return false;
+    }
+    let client = &request.client;
+    let subject = |jws: &Option<String>| jose::UnverifiedJws::parse(jws.as_deref()?).ok()?.claimed_subject().map(str::to_owned);
+    let named = [client.id.clone(), subject(&client.id), subject(&client.software_statement)];
+    named.iter().flatten().any(|id| kills.override_for(id, at).is_some())
 }
 
 fn verdict(refusal: Refusal) -> Verdict {
@@ -181,21 +277,33 @@ struct Parts<'a> {
     metadata: ClientMetadata,
     members: Object,
     statement: Option<StatementFacts>,
+    /// Who vouched for whom above it, root first.
+    delegation: Vec<Link>,
     targets: Vec<Target>,
 }
 
 /// The end of a resolution is the earliest end of anything it rests on; a test holds that.
 fn build(case: &mut Case<'_>, parts: Parts<'_>) -> Resolved {
+    let fingerprint = fingerprint(&parts);
+    let known = case.dossier.known();
+    let changed = known.map(|known| fingerprint.changes(&known.fingerprint)).unwrap_or_default();
+    if !changed.is_empty() {
+        case.note(Check::ClientUnchanged, false, format!("not as at the last resolution: {}", changed.join(", ")));
+    }
+    let first_seen = known.map_or(case.at, |known| known.first_seen.min(case.at));
+    let principal = case.rules.policies().principal(&about(case, &parts, first_seen, &changed));
     let path: Box<[Digest]> = std::mem::take(&mut case.path).into();
     let shown = Shown::of(&parts, &path);
+    let version = version(case, parts.id, &path, first_seen, &changed);
     let Parts { anchor, beside, mut targets, metadata, .. } = parts;
     let bounds = case.rules.source().bounds;
-    let mut valid_until = case.valid_until.min(case.at.plus(std::time::Duration::from_secs(bounds.max_ttl_s)));
+    let mut valid_until = case.valid_until.min(case.at.plus(Duration::from_secs(bounds.max_ttl_s)));
     for anchor in beside.iter().chain(std::iter::once(&anchor)) {
         valid_until = valid_until.min(anchor.approval.until);
         targets.push(Target::new(TargetKind::Anchor, &anchor.id));
     }
     targets.extend(metadata.keys().iter().map(|key| Target::new(TargetKind::Key, &key.base64url())));
+    targets.extend(parts.delegation.iter().flat_map(Link::targets));
     targets.sort_unstable();
     targets.dedup();
     let boxed = |text: Option<String>| text.map(String::into_boxed_str);
@@ -212,6 +320,7 @@ fn build(case: &mut Case<'_>, parts: Parts<'_>) -> Resolved {
         shown,
         tools: parts.tools,
         statement: parts.statement,
+        delegation: parts.delegation.into(),
         document: case.document,
         path,
         findings: std::mem::take(&mut case.findings).into(),
@@ -219,5 +328,52 @@ fn build(case: &mut Case<'_>, parts: Parts<'_>) -> Resolved {
         rules: case.rules.digest(),
         resolved_at: case.at,
         valid_until,
+        as_of: case.as_of(),
+        first_seen,
+        fingerprint,
+        version,
+        principal: principal.map_err(String::into_boxed_str),
+    }
+}
+
+fn fingerprint(parts: &Parts<'_>) -> Fingerprint {
+    let said = [&parts.owner, &parts.purpose, &parts.environment].map(Option::as_deref);
+    let [owner, purpose, environment] = said;
+    Fingerprint::of(&parts.members, [owner, purpose, environment, Some(&parts.class)])
+}
+
+/// Everything that policies can tell two resolutions apart by follows from these.
+fn version(case: &Case<'_>, id: &str, path: &[Digest], first_seen: Timestamp, changed: &[&str]) -> Digest {
+    let (rules, at, seen) = (case.rules.digest(), case.at.as_millis().to_be_bytes(), first_seen.as_millis().to_be_bytes());
+    let changed = changed.join(",");
+    let mut parts: Vec<&[u8]> = vec![rules.as_bytes(), id.as_bytes(), &at, &seen, changed.as_bytes()];
+    parts.extend(path.iter().map(|digest| digest.as_bytes().as_slice()));
+    Digest::of_parts(&parts)
+}
+
+/// The client as policies see it.
+fn about<'a>(case: &Case<'_>, parts: &'a Parts<'_>, first_seen: Timestamp, changed: &'a [&'static str]) -> About<'a> {
+    let member = |name: &str| parts.members.get(name).and_then(Json::as_str);
+    About {
+        id: parts.id,
+        host: revocation::host_of(parts.id),
+        class: &parts.class,
+        owner: parts.owner.as_deref(),
+        purpose: parts.purpose.as_deref(),
+        environment: parts.environment.as_deref(),
+        software_id: member("software_id"),
+        software_version: member("software_version"),
+        anchors: std::iter::once(&parts.anchor).chain(&parts.beside).map(|anchor| anchor.id.as_str()).collect(),
+        issuer: parts.anchor.issuer(),
+        method: parts.method.name(),
+        assurance: parts.method.assurance(),
+        signed_by: parts.statement.as_ref().map(|statement| statement.signed_by.base64url()),
+        keys: parts.metadata.keys().iter().map(Digest::base64url).collect(),
+        auth_method: member("token_endpoint_auth_method"),
+        redirects: !parts.metadata.redirect_uris().is_empty(),
+        ancestors: parts.delegation.iter().map(Link::client).collect(),
+        first_seen,
+        changed,
+        resolved_at: case.at,
     }
 }

@@ -8,8 +8,10 @@ use crate::values::{Code, Digest, Timestamp};
 
 use super::Parts;
 use super::decision::{Allowed, Decision, Resolved, Shown, Verdict};
-use super::finding::Finding;
-use super::policy::Obligation;
+use super::delegation::Link;
+use super::finding::{Denied, Finding};
+use super::policy::Obliged;
+use super::relief::Relieved;
 use super::revocation::State;
 
 /// Seconds after which an unresolved decision is worth asking for again: about one fetch with its deadline.
@@ -32,7 +34,7 @@ impl Decision {
         let allowed = if let Verdict::Allow(allowed) = self.verdict() { Some(&**allowed) } else { None };
         DecisionView {
             decision: self.word(),
-            code: self.code().name(),
+            code: self.code_name(),
             detail: self.detail(),
             at: self.at(),
             findings: Findings(self),
@@ -46,8 +48,17 @@ impl Decision {
             lifetime: allowed.map(|a| LifetimeView { not_after: a.not_after(), revalidate_at: a.revalidate_at() }),
             revocation: self.revocation_view(client, allowed),
             rules: self.rules(),
-            obligations: allowed.map(|a| a.permit().obligations()).unwrap_or_default().iter().map(ObligationView::of).collect(),
+            policy: self.denied().map(DeniedView::of),
+            obligations: allowed.map(|a| a.permit().obligations()).unwrap_or_default(),
             retry_after_s: matches!(self.verdict(), Verdict::Unresolved(_)).then_some(RETRY_AFTER_S),
+        }
+    }
+
+    /// What the policies say to a denial of theirs.
+    fn denied(&self) -> Option<&Denied> {
+        match self.verdict() {
+            Verdict::Allow(_) => None,
+            Verdict::Deny(refusal) | Verdict::Unresolved(refusal) => refusal.policy.as_deref(),
         }
     }
 
@@ -77,7 +88,7 @@ impl Decision {
 #[derive(Serialize)]
 struct DecisionView<'a> {
     decision: &'static str,
-    code: &'static str,
+    code: &'a str,
     detail: &'a str,
     at: Timestamp,
     findings: Findings<'a>,
@@ -88,7 +99,9 @@ struct DecisionView<'a> {
     lifetime: Option<LifetimeView>,
     revocation: RevocationView<'a>,
     rules: Digest,
-    obligations: Vec<ObligationView>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    policy: Option<DeniedView<'a>>,
+    obligations: &'a [Obliged],
     retry_after_s: Option<u64>,
 }
 
@@ -154,13 +167,32 @@ struct TrustView<'a> {
     assurance: &'static str,
     anchor: &'a str,
     path: &'a [Digest],
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    delegation: Vec<LinkView<'a>>,
+}
+
+#[derive(Serialize)]
+struct LinkView<'a> {
+    client: &'a str,
+    statement: &'a Digest,
+    class: &'a str,
+    expires: Timestamp,
+    key: String,
+}
+
+impl<'a> LinkView<'a> {
+    fn of(link: &'a Link) -> Self {
+        let (client, statement, class) = (link.client(), link.statement(), link.class());
+        Self { client, statement, class, expires: link.expires(), key: link.signed_by().base64url() }
+    }
 }
 
 impl Shown {
     /// Of a client that is being resolved.
     pub(super) fn of(parts: &Parts<'_>, path: &[Digest]) -> Self {
         let (method, assurance) = (parts.method.name(), parts.method.assurance());
-        let trust = TrustView { method, assurance, anchor: &parts.anchor.id, path };
+        let delegation = parts.delegation.iter().map(LinkView::of).collect();
+        let trust = TrustView { method, assurance, anchor: &parts.anchor.id, path, delegation };
         Self { client: written(&ClientView::of(parts)), trust: written(&trust), handles: written(&handles(parts)) }
     }
 }
@@ -179,6 +211,11 @@ fn handles(parts: &Parts<'_>) -> Vec<String> {
     }
     list.extend(parts.anchor.issuer().map(|issuer| format!("issuer:{issuer}")));
     list.push(format!("anchor:{}", parts.anchor.id));
+    for link in &parts.delegation {
+        list.push(format!("client:{}", link.client()));
+        list.push(format!("statement:{}", link.statement()));
+        list.push(format!("key:{}", link.signed_by().base64url()));
+    }
     list
 }
 
@@ -195,13 +232,44 @@ struct ApprovalView<'a> {
     by: &'a str,
     ticket: &'a str,
     anchor: &'a str,
-    policy: &'static [&'static str],
+    policy: &'a [Box<str>],
+    #[serde(rename = "override", skip_serializing_if = "Option::is_none")]
+    relieved: Option<OverrideView<'a>>,
+}
+
+/// The override that stands in for something: who approved it, until when, and for what.
+#[derive(Serialize)]
+struct OverrideView<'a> {
+    order: u64,
+    by: &'a str,
+    ticket: &'a str,
+    until: Timestamp,
+    lifted: &'a [Box<str>],
+}
+
+impl<'a> OverrideView<'a> {
+    fn of(relieved: &'a Relieved) -> Self {
+        let order = relieved.order();
+        Self {
+            order: order.sequence(),
+            by: order.approver(),
+            ticket: order.ticket(),
+            until: order.until(),
+            lifted: relieved.lifted(),
+        }
+    }
 }
 
 impl<'a> ApprovalView<'a> {
-    fn of(client: &'a Resolved, allowed: &Allowed) -> Self {
+    fn of(client: &'a Resolved, allowed: &'a Allowed) -> Self {
         let approval = &client.anchor().approval;
-        Self { by: &approval.by, ticket: &approval.ticket, anchor: &client.anchor().id, policy: allowed.permit().policies() }
+        Self {
+            by: &approval.by,
+            ticket: &approval.ticket,
+            anchor: &client.anchor().id,
+            policy: allowed.permit().policies(),
+            relieved: allowed.relieved().map(OverrideView::of),
+        }
     }
 }
 
@@ -241,15 +309,16 @@ struct SourceView {
     state: &'static str,
 }
 
+/// Which policies deny, and what to do about it.
 #[derive(Serialize)]
-struct ObligationView {
-    id: &'static str,
-    #[serde(rename = "type")]
-    kind: &'static str,
+struct DeniedView<'a> {
+    forbids: &'a [Box<str>],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    advice: Option<&'a str>,
 }
 
-impl ObligationView {
-    const fn of(obligation: &Obligation) -> Self {
-        Self { id: obligation.id, kind: obligation.kind }
+impl<'a> DeniedView<'a> {
+    fn of(denied: &'a Denied) -> Self {
+        Self { forbids: &denied.policies, advice: denied.advice.as_deref() }
     }
 }

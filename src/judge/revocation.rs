@@ -1,6 +1,7 @@
 //! Revocation as the judge sees it: one lattice, worst source wins (DESIGN section 6).
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -8,6 +9,8 @@ use crate::values::{Code, Digest, Timestamp};
 
 use super::anchors::{Anchor, OnUnknown};
 use super::finding::{Check, Finding, Refusal};
+use super::overrides::Override;
+use super::relief::Relief;
 
 /// What a kill order names.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize, utoipa::ToSchema)]
@@ -68,7 +71,7 @@ pub fn targets_of(id: &str) -> Vec<Target> {
     std::iter::once(Target::new(TargetKind::Client, id)).chain(host).collect()
 }
 
-fn host_of(id: &str) -> Option<&str> {
+pub(super) fn host_of(id: &str) -> Option<&str> {
     let authority = id.split_once("://")?.1.split(['/', '?', '#']).next()?;
     let host_and_port = authority.rsplit('@').next()?;
     let host = match host_and_port.rfind(']') {
@@ -79,11 +82,13 @@ fn host_of(id: &str) -> Option<&str> {
     (!host.is_empty()).then_some(host)
 }
 
-/// The kill orders in force after some entry of the kill log.
+/// The orders in force after some entry of the kill log.
 #[derive(Clone, Default, Debug)]
 pub struct KillSet {
     sequence: u64,
     killed: HashMap<Target, Vec<u64>>,
+    /// By client, the latest last. Shared: a set is copied at each order.
+    overrides: HashMap<Target, Vec<Arc<Override>>>,
 }
 
 impl KillSet {
@@ -99,7 +104,38 @@ impl KillSet {
             orders.retain(|order| *order != lifted);
             !orders.is_empty()
         });
+        self.overrides.retain(|_, orders| {
+            orders.retain(|order| order.sequence() != lifted);
+            !orders.is_empty()
+        });
         self.sequence = sequence;
+    }
+
+    /// Applies an order that lets a client have more than the rules give it.
+    pub fn grant_override(&mut self, client: &str, given: Override) {
+        self.sequence = given.sequence();
+        self.overrides.entry(Target::new(TargetKind::Client, client)).or_default().push(Arc::new(given));
+    }
+
+    /// Applies an order that changes nobody's state: a review.
+    pub const fn advance(&mut self, sequence: u64) {
+        self.sequence = sequence;
+    }
+
+    /// The latest override of a client that is in force: given before, not lifted, not expired.
+    #[must_use]
+    pub fn override_for(&self, client: &str, at: Timestamp) -> Option<&Override> {
+        if self.overrides.is_empty() {
+            return None;
+        }
+        let given = self.overrides.get(&Target::new(TargetKind::Client, client))?;
+        given.iter().rev().map(Arc::as_ref).find(|order| order.is_running(at))
+    }
+
+    /// How many overrides are in force.
+    #[must_use]
+    pub fn overrides_in_force(&self, at: Timestamp) -> usize {
+        self.overrides.values().flatten().filter(|order| order.is_running(at)).count()
     }
 
     /// The sequence number of the last order applied; 0 before the first.
@@ -186,14 +222,15 @@ impl Standing {
 /// when the client was cached.
 ///
 /// # Errors
-/// `revocation.killed`; `revocation.unknown` when a statement names a status list and the anchor's `on_unknown` is closed.
+/// `revocation.killed`; `revocation.unknown` when a statement names a status list and the anchor's `on_unknown` is closed, unless an
+/// override lifts that.
 /// Status lists are not read by this version, so their state is always UNKNOWN, never GOOD.
-pub fn check(
+pub(super) fn check(
     targets: &[Target],
     names_status: bool,
     anchor: &Anchor,
     kills: &KillSet,
-    _at: Timestamp,
+    relief: &mut Relief<'_>,
     findings: &mut Vec<Finding>,
 ) -> Result<Standing, Refusal> {
     kills.check(targets.iter().copied())?;
@@ -204,7 +241,7 @@ pub fn check(
     }
     let detail = "the statement names a status list, which this version does not read";
     if anchor.revocation.on_unknown != OnUnknown::OpenRecorded {
-        return Err(Refusal::transient(Code::RevocationUnknown, Check::RevocationStatus, detail));
+        relief.lift(Err(Refusal::transient(Code::RevocationUnknown, Check::RevocationStatus, detail)))?;
     }
     findings.push(Finding { check: Check::RevocationStatus, holds: false, rests_on: None, detail: Some(detail.into()) });
     Ok(Standing { state: State::Unknown, kill_sequence })
@@ -213,6 +250,7 @@ pub fn check(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::judge::overrides::Given;
 
     #[test]
     fn a_lift_removes_its_own_order_and_no_other() {
@@ -226,6 +264,53 @@ mod tests {
         assert_eq!(kills.find([key, client]), Some(2));
         kills.lift(4, 2);
         assert_eq!((kills.find([key, client]), kills.sequence()), (None, 4));
+    }
+
+    #[track_caller]
+    fn in_force(kills: &KillSet, client: &str, second: u64, expect: Option<u64>) {
+        let found = kills.override_for(client, Timestamp::from_secs(second)).map(Override::sequence);
+        assert_eq!(found, expect, "{client} at {second}");
+    }
+
+    #[test]
+    fn the_latest_override_that_is_running() {
+        let given = |sequence, from, until| {
+            Override::new(&Given {
+                sequence,
+                scopes: &["files.*".to_owned(), "a*b".to_owned()],
+                tools: &["search".to_owned()],
+                at: Timestamp::from_secs(from),
+                until: Timestamp::from_secs(until),
+                approver: "carol",
+                by: "ann",
+                ticket: "INC-7",
+                reason: "outage",
+            })
+        };
+        let mut kills = KillSet::default();
+        in_force(&kills, "c", 150, None);
+        kills.grant_override("c", given(1, 100, 200));
+        kills.grant_override("c", given(2, 110, 150));
+        for (second, expect) in
+            [(99, None), (100, Some(1)), (110, Some(2)), (149, Some(2)), (150, Some(1)), (199, Some(1)), (200, None)]
+        {
+            in_force(&kills, "c", second, expect);
+            in_force(&kills, "C", second, None);
+        }
+        assert_eq!((kills.overrides_in_force(Timestamp::from_secs(120)), kills.sequence()), (2, 2));
+        let before = kills.clone();
+        kills.lift(3, 1);
+        kills.advance(4);
+        in_force(&kills, "c", 120, Some(2));
+        in_force(&kills, "c", 199, None);
+        in_force(&before, "c", 199, Some(1));
+        assert_eq!((kills.overrides_in_force(Timestamp::from_secs(120)), kills.sequence()), (1, 4));
+        kills.lift(5, 2);
+        in_force(&kills, "c", 120, None);
+        let order = given(1, 0, 1);
+        assert!(order.covers_scope("files.read") && !order.covers_scope("search") && !order.covers_scope("a*b"));
+        assert!(order.covers_tool("search") && !order.covers_tool("search.x") && !order.covers_tool("files.read"));
+        assert_eq!((order.scopes().collect::<Vec<_>>(), order.tools().count()), (vec!["files.*".to_owned()], 1));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Everything that decisions depend on besides the request, the documents and the kill log: anchors, profile, knobs, bounds.
+//! Everything that decisions depend on besides the request, the documents and the kill log: anchors, policies, profile, knobs, bounds.
 //!
 //! [`RulesSource`] is the text form. It is what gets a digest, what is kept as evidence, and what a replay reads back, so
 //! nothing that can change a decision may be anywhere else.
@@ -14,6 +14,7 @@ use crate::values::{ClientIdUrl, Digest};
 
 use super::anchors::{self, Anchor, AnchorError, AnchorFile, AnchorKind};
 use super::metadata::Strictness;
+use super::policy::{Policies, PolicyError, PolicySource};
 use super::profile::{Knobs, Profile};
 
 /// The text form of the rules.
@@ -36,6 +37,29 @@ pub struct RulesSource {
     pub anchors: Vec<AnchorFile>,
     /// The files that anchors refer to.
     pub files: BTreeMap<String, String>,
+    /// The policies. What was recorded without them was decided by the built-in one.
+    #[serde(default)]
+    pub policies: PolicySource,
+}
+
+/// Why rules cannot be used. Names the file, the place and the rule.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum RulesError {
+    /// A trust anchor.
+    #[error(transparent)]
+    Anchor(#[from] AnchorError),
+    /// Policies: everything that was found.
+    #[error("{}", told(.0))]
+    Policies(Vec<PolicyError>),
+}
+
+/// The first error, and how many more there are.
+fn told(errors: &[PolicyError]) -> String {
+    match errors {
+        [] => "the policies cannot be used".to_owned(),
+        [only] => only.to_string(),
+        [first, rest @ ..] => format!("{first} (and {} more)", rest.len()),
+    }
 }
 
 /// The rules, ready for use.
@@ -45,6 +69,7 @@ pub struct Rules {
     bytes: Arc<[u8]>,
     digest: Digest,
     anchors: Vec<Arc<Anchor>>,
+    policies: Policies,
 }
 
 impl Rules {
@@ -52,26 +77,27 @@ impl Rules {
     ///
     /// # Errors
     /// Names the file, the key and the rule; two anchors of one `id` are refused.
-    pub fn parse(source: RulesSource) -> Result<Self, AnchorError> {
+    pub fn parse(source: RulesSource) -> Result<Self, RulesError> {
         let mut anchors: Vec<Arc<Anchor>> = Vec::new();
         for file in &source.anchors {
             let anchor = anchors::parse(file, &source.files)?;
             if anchors.iter().any(|other| other.id == anchor.id) {
                 let rule = format!("`id` {:?} is used by another file too", anchor.id);
-                return Err(AnchorError { file: file.name.clone(), rule });
+                return Err(AnchorError { file: file.name.clone(), rule }.into());
             }
             anchors.push(Arc::new(anchor));
         }
         let unwritable = |error: serde_json::Error| AnchorError { file: "rules".into(), rule: error.to_string() };
         let bytes: Arc<[u8]> = serde_json::to_vec(&source).map_err(unwritable)?.into();
-        Ok(Self { digest: Digest::of(&bytes), bytes, source, anchors })
+        let policies = Policies::parse(&source.policies).map_err(RulesError::Policies)?;
+        Ok(Self { digest: Digest::of(&bytes), bytes, source, anchors, policies })
     }
 
     /// Reads rules back from [`Rules::bytes`].
     ///
     /// # Errors
     /// As [`Rules::parse`], and when the bytes are not a rules source.
-    pub fn from_bytes(bytes: &[u8]) -> Result<Self, AnchorError> {
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, RulesError> {
         let broken = |error: serde_json::Error| AnchorError { file: "rules".into(), rule: error.to_string() };
         Self::parse(serde_json::from_slice(bytes).map_err(broken)?)
     }
@@ -98,6 +124,12 @@ impl Rules {
     #[must_use]
     pub fn anchors(&self) -> &[Arc<Anchor>] {
         &self.anchors
+    }
+
+    /// The policies.
+    #[must_use]
+    pub const fn policies(&self) -> &Policies {
+        &self.policies
     }
 
     /// The anchor of that name.

@@ -2,6 +2,8 @@
 //!
 //! The order is the security: the issuer's anchor is chosen by an unverified `iss`, everything that can refuse without a fetch
 //! refuses first, keys are fetched from where the *anchor* says, and nothing of the payload is used before the signature holds.
+//!
+//! A statement with a `parent` is signed by that parent's subject instead (`delegation`); the anchor is then that of the first.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,9 +16,11 @@ use crate::values::{Code, Timestamp};
 use super::anchors::{Anchor, AnchorKind, KeySource};
 use super::case::Case;
 use super::decision::{Method, Resolved, StatementFacts};
+use super::delegation::{self, Link, Parent};
 use super::dossier::{Locator, Purpose, Want};
 use super::finding::{Check, Refusal, Stop};
 use super::jose::{KeySet, UnverifiedJws, VerifiedJws};
+use super::jwk::Algorithm;
 use super::metadata::{self, ClientMetadata, Role};
 use super::revocation::{Target, TargetKind, targets_of};
 use super::{Parts, build};
@@ -30,18 +34,24 @@ pub(super) struct VerifiedStatement {
     pub(super) anchor: Arc<Anchor>,
     /// The metadata claims, without those that are about the statement itself.
     pub(super) members: Object,
-    subject: String,
-    claims: Claims,
-    facts: StatementFacts,
+    pub(super) subject: String,
+    /// The class that holds, whoever says it: the anchor, the statement, its parent, in this order.
+    pub(super) class: Option<String>,
+    pub(super) claims: Claims,
+    pub(super) facts: StatementFacts,
+    /// Who vouched for whom above it, root first.
+    pub(super) ancestors: Vec<Link>,
 }
 
 /// The claims that are not client metadata.
-struct Claims {
+pub(super) struct Claims {
     class: Option<String>,
-    owner: Option<String>,
-    purpose: Option<String>,
-    environment: Option<String>,
-    tools: Option<Box<[Box<str>]>>,
+    pub(super) owner: Option<String>,
+    pub(super) purpose: Option<String>,
+    pub(super) environment: Option<String>,
+    pub(super) tools: Option<Box<[Box<str>]>>,
+    /// How many levels of clients it may have below itself.
+    pub(super) delegation_depth: Option<u64>,
 }
 
 /// Resolves a client from a statement that speaks for itself.
@@ -60,31 +70,71 @@ pub(super) fn resolve(case: &mut Case<'_>, jws: &str, id: Option<&str>) -> Resul
 
 /// Verifies a statement. `about` is the identifier that it must be about.
 pub(super) fn verify(case: &mut Case<'_>, jws: &str, about: Option<&str>) -> Result<VerifiedStatement, Stop> {
-    let token = UnverifiedJws::parse(jws)?;
+    verify_above(case, jws, about, 0, &mut Vec::new())
+}
+
+/// Verifies a statement of a chain, everything above it first. `below`: how many statements rest on it; `named`: what of them
+/// a kill order could name. The way down to the root only parses, so that no chain that is too long costs a signature.
+fn verify_above(
+    case: &mut Case<'_>,
+    jws: &str,
+    about: Option<&str>,
+    below: u8,
+    named: &mut Vec<Target>,
+) -> Result<VerifiedStatement, Stop> {
+    let token = delegation::parse(jws, below)?;
     let digest = *token.digest();
+    named.push(Target::new(TargetKind::Statement, &digest.to_string()));
+    named.extend(about.into_iter().flat_map(targets_of));
+    let parent = match delegation::parent_of(&token, below)? {
+        None => None,
+        Some(above) => {
+            let statement = verify_above(case, above, None, below + 1, named)?;
+            Some(Parent::of(case, statement, below + 1)?)
+        }
+    };
     case.rest_on(digest);
     case.holds(Check::JoseForm);
     case.holds(Check::JoseNoCritical);
-    let anchor = trusted_issuer(case, &token)?;
-    let mut named = vec![Target::new(TargetKind::Statement, &digest.to_string())];
-    named.extend(about.into_iter().flat_map(targets_of));
-    case.gate(&anchor, &named)?;
-    let verified = check_signature(case, token, &anchor)?;
+    let (anchor, verified) = match &parent {
+        None => {
+            let anchor = trusted_issuer(case, &token)?;
+            delegation::check_depth(&anchor, below)?;
+            case.gate(&anchor, named)?;
+            let verified = check_signature(case, token, &anchor)?;
+            (anchor, verified)
+        }
+        Some(parent) => {
+            parent.check_issuer(case, token.claimed_issuer())?;
+            (Arc::clone(parent.anchor()), check_parent_signature(case, token, parent)?)
+        }
+    };
     check_type(case, &verified)?;
-    let (subject, expires) = check_claims(case, &verified, &anchor, about)?;
+    let issuer = parent.as_ref().map_or(anchor.issuer().unwrap_or_default(), Parent::subject);
+    let (subject, expires) = check_claims(case, &verified, &anchor, issuer, about)?;
     let claims = Claims::parse(verified.claims())?;
-    check_extensions(case, verified.claims(), &anchor)?;
+    check_status(case, verified.claims(), &anchor)?;
     check_class(case, &claims, &anchor)?;
     case.valid_until = case.valid_until.min(expires);
     let facts =
         StatementFacts { digest, signed_by: *verified.signed_by(), expires, names_status: verified.claims().has("status") };
-    Ok(VerifiedStatement { anchor, members: metadata::known_members(verified.claims()), subject, claims, facts })
+    let class = anchor.attributes.class.clone().or_else(|| claims.class.clone());
+    let members = metadata::known_members(verified.claims());
+    let statement = VerifiedStatement { anchor, members, subject, class, claims, facts, ancestors: Vec::new() };
+    match parent {
+        Some(parent) => Ok(parent.limit(case, statement)?),
+        None => Ok(statement.with_first_class()),
+    }
 }
 
 impl VerifiedStatement {
+    /// CONTRACT section 3: a statement that names no class is of the first that its anchor vouches for.
+    fn with_first_class(mut self) -> Self {
+        self.class = self.class.or_else(|| self.anchor.vouches.classes.first().cloned());
+        self
+    }
+
     pub(super) fn into_parts<'b>(self, id: &'b str, method: Method, metadata: ClientMetadata, members: Object) -> Parts<'b> {
-        let first = self.anchor.vouches.classes.first().cloned();
-        let class = self.anchor.attributes.class.clone().or(self.claims.class).or(first).unwrap_or_default();
         let targets = vec![
             Target::new(TargetKind::Statement, &self.facts.digest.to_string()),
             Target::new(TargetKind::Key, &self.facts.signed_by.base64url()),
@@ -93,7 +143,7 @@ impl VerifiedStatement {
         Parts {
             id,
             method,
-            class,
+            class: self.class.unwrap_or_default(),
             owner: self.claims.owner,
             purpose: self.claims.purpose,
             environment: self.claims.environment,
@@ -101,6 +151,7 @@ impl VerifiedStatement {
             metadata,
             members,
             statement: Some(self.facts),
+            delegation: self.ancestors,
             beside: None,
             targets,
             anchor: self.anchor,
@@ -134,7 +185,26 @@ fn check_signature(case: &mut Case<'_>, token: UnverifiedJws<'_>, anchor: &Ancho
         KeySource::Held(set) => Arc::clone(set),
         KeySource::Published(url) => published_keys(case, url, token.claimed_kid())?,
     };
-    let key = held.find(token.claimed_kid()).ok_or_else(|| unknown_kid(token.claimed_kid()))?;
+    Ok(verify_with(case, token, &held, algorithms, "issuer")?)
+}
+
+/// A child is signed with a key in its parent's verified statement, by an algorithm that the anchor lists.
+fn check_parent_signature(case: &mut Case<'_>, token: UnverifiedJws<'_>, parent: &Parent) -> Result<VerifiedJws, Refusal> {
+    let AnchorKind::StatementIssuer { algorithms, .. } = &parent.anchor().kind else {
+        return Err(Refusal::new(Code::StatementUntrustedIssuer, Check::StatementIssuer, "not an issuer's anchor"));
+    };
+    token.check_algorithm(algorithms)?;
+    verify_with(case, token, parent.keys(), algorithms, "parent")
+}
+
+fn verify_with(
+    case: &mut Case<'_>,
+    token: UnverifiedJws<'_>,
+    keys: &KeySet,
+    algorithms: &[Algorithm],
+    whose: &str,
+) -> Result<VerifiedJws, Refusal> {
+    let key = keys.find(token.claimed_kid()).ok_or_else(|| unknown_kid(token.claimed_kid(), whose))?;
     case.kills.check([Target::new(TargetKind::Key, &key.thumbprint().base64url())])?;
     let verified = token.verify(key, algorithms)?;
     case.holds(Check::JoseAlgorithm);
@@ -157,10 +227,10 @@ fn published_keys(case: &mut Case<'_>, url: &PublicUrl, kid: Option<&str>) -> Re
     Ok(keys)
 }
 
-fn unknown_kid(kid: Option<&str>) -> Refusal {
+fn unknown_kid(kid: Option<&str>, whose: &str) -> Refusal {
     let detail = match kid {
-        Some(kid) => format!("no key of the issuer has `kid` {:?}", kid.chars().take(200).collect::<String>()),
-        None => "the header has no `kid` and the issuer has several keys".to_owned(),
+        Some(kid) => format!("no key of the {whose} has `kid` {:?}", kid.chars().take(200).collect::<String>()),
+        None => format!("the header has no `kid` and the {whose} has several keys"),
     };
     Refusal::new(Code::JoseKid, Check::JoseKey, detail)
 }
@@ -184,6 +254,7 @@ fn check_claims(
     case: &mut Case<'_>,
     token: &VerifiedJws,
     anchor: &Anchor,
+    issuer: &str,
     about: Option<&str>,
 ) -> Result<(String, Timestamp), Refusal> {
     let claims = token.claims();
@@ -222,7 +293,7 @@ fn check_claims(
     }
     case.holds(Check::StatementLifetime);
     check_audience(case, claims)?;
-    check_subject(case, subject, anchor, about)?;
+    check_subject(case, subject, issuer, about)?;
     Ok((subject.to_owned(), expires))
 }
 
@@ -244,9 +315,8 @@ fn check_audience(case: &mut Case<'_>, claims: &Object) -> Result<(), Refusal> {
 }
 
 /// R5: whoever vouches may not act. And a statement speaks for its subject alone.
-fn check_subject(case: &mut Case<'_>, subject: &str, anchor: &Anchor, about: Option<&str>) -> Result<(), Refusal> {
-    let issuer = anchor.issuer().unwrap_or_default();
-    if subject.trim_end_matches('/') == issuer.trim_end_matches('/') {
+fn check_subject(case: &mut Case<'_>, subject: &str, issuer: &str, about: Option<&str>) -> Result<(), Refusal> {
+    if delegation::same_party(subject, issuer) {
         let detail = "`sub` is the issuer itself";
         return Err(Refusal::new(Code::StatementSelfVouched, Check::StatementNotSelfVouched, detail));
     }
@@ -259,12 +329,7 @@ fn check_subject(case: &mut Case<'_>, subject: &str, anchor: &Anchor, about: Opt
     Ok(())
 }
 
-/// Claims that change what the statement means must be understood or refused, never ignored.
-fn check_extensions(case: &mut Case<'_>, claims: &Object, anchor: &Anchor) -> Result<(), Refusal> {
-    if claims.has("parent") {
-        let detail = "`parent`: delegated statements are not verified by this version";
-        return Err(Refusal::new(Code::StatementUnsupported, Check::StatementClaims, detail));
-    }
+fn check_status(case: &mut Case<'_>, claims: &Object, anchor: &Anchor) -> Result<(), Refusal> {
     if anchor.revocation.require_status && !claims.has("status") {
         let detail = format!("anchor {} requires a `status` reference", anchor.id);
         return Err(Refusal::new(Code::StatementMalformed, Check::StatementStatus, detail));
@@ -297,7 +362,16 @@ impl Claims {
                 Some(texts.ok_or_else(wrong)?)
             }
         };
+        let delegation_depth = match claims.get("delegation_depth") {
+            None => None,
+            Some(Json::Integer(levels)) => Some(*levels),
+            Some(_) => {
+                let detail = "`delegation_depth` is not a whole number of levels, 0 or more";
+                return Err(Refusal::new(Code::StatementMalformed, Check::StatementClaims, detail));
+            }
+        };
         Ok(Self {
+            delegation_depth,
             class: owned("client_class")?,
             owner: owned("owner")?,
             purpose: owned("purpose")?,

@@ -50,6 +50,9 @@ pub struct Grant {
     /// How many scopes more there are than this record has room for.
     #[n(11)]
     pub left_out: Option<u64>,
+    /// The override order that it rests on, by its number in the kill log.
+    #[n(12)]
+    pub overridden: Option<u64>,
 }
 
 /// A client got these tools for the first time since it was resolved.
@@ -89,6 +92,9 @@ pub struct ToolBinding {
     /// How many tools more there are than this record has room for.
     #[n(11)]
     pub left_out: Option<u64>,
+    /// The override order that it rests on, by its number in the kill log.
+    #[n(12)]
+    pub overridden: Option<u64>,
 }
 
 /// A part of the rules changed: the anchors, or the policies. Written after the change of the rules that it belongs to.
@@ -149,6 +155,7 @@ impl Grant {
             redirect_uri: allowed.grant().redirect_uri().map(str::to_owned),
             not_after: allowed.not_after(),
             left_out: counted(left_out),
+            overridden: decision.overridden(),
         })
     }
 }
@@ -175,6 +182,7 @@ impl ToolBinding {
             tools,
             not_after: allowed.not_after(),
             left_out: counted(left_out),
+            overridden: decision.overridden(),
         })
     }
 }

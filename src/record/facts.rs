@@ -85,6 +85,7 @@ impl ClientFacts {
         let id = decision.client_id().map(str::to_owned);
         let Some(client) = decision.client() else { return Self { id, ..Self::default() } };
         let metadata = client.metadata();
+        let parents: Vec<String> = client.parents().iter().map(|link| link.client().to_owned()).collect();
         Self {
             id,
             anchor: Some(client.anchor().id.clone()),
@@ -105,7 +106,7 @@ impl ClientFacts {
             software_version: brief(metadata.software_version()),
             name: metadata.name().map(str::to_owned),
             beside: client.beside().map(|anchor| anchor.id.clone()),
-            parents: None,
+            parents: (!parents.is_empty()).then_some(parents),
         }
     }
 }

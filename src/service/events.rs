@@ -26,7 +26,7 @@ pub(super) struct Granted {
     writing: tokio::sync::Mutex<()>,
 }
 
-/// The names of what a decision grants: scopes and redirect URI; tools, if there are any.
+/// The names of what a decision grants, and on which policies' or override's word: scopes and redirect URI; tools, if there are any.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Names {
     grant: Digest,
@@ -38,9 +38,10 @@ impl Names {
     fn of(decision: &Decision) -> Option<Self> {
         let allowed = decision.allowed()?;
         let (grant, policies) = (allowed.grant(), allowed.permit().policies());
+        let order = decision.overridden().unwrap_or(0).to_be_bytes();
         let name = |kind: &str, redirect_uri: &str, names: &[String]| {
-            let mut parts = Vec::with_capacity(policies.len().saturating_add(names.len()).saturating_add(3));
-            parts.extend([kind.as_bytes(), redirect_uri.as_bytes()]);
+            let mut parts = Vec::with_capacity(policies.len().saturating_add(names.len()).saturating_add(4));
+            parts.extend([kind.as_bytes(), &order, redirect_uri.as_bytes()]);
             parts.extend(policies.iter().map(|policy| policy.as_bytes()));
             // A policy's name is never empty, so no policy is taken for a scope.
             parts.push(b"");

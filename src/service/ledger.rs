@@ -54,7 +54,20 @@ impl Ledger {
     pub(super) async fn append(&self, record: &Record, blobs: &[(Digest, &[u8])]) -> Result<Receipt, AppendError> {
         let missing = blobs.iter().filter(|(digest, _)| !self.log.contains(digest));
         let missing: Vec<Blob> = missing.map(|(digest, bytes)| Blob { digest: *digest, bytes: Arc::from(*bytes) }).collect();
-        self.log.append(&record.encode(), &missing).await
+        let receipt = self.log.append(&record.encode(), &missing).await?;
+        self.tell_of_override(record, &receipt);
+        Ok(receipt)
+    }
+
+    /// Says that an answer used an override (PRODUCT R14: heightened logging): which order and which decision; the rest is on record.
+    fn tell_of_override(&self, record: &Record, receipt: &Receipt) {
+        if let Some((outcome, true)) = record.outcome()
+            && let Some(order) = outcome.overridden
+        {
+            let id = self.mark.id(record.at(), receipt.index());
+            tracing::warn!(order, %id, decision = outcome.word(), "an answer used an override");
+            metrics::counter!("countersign_overrides_used_total").increment(1);
+        }
     }
 
     /// Appends records without blobs, in this order, and waits until all are durable: handed over together, they share a frame.

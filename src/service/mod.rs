@@ -12,8 +12,8 @@ use crate::config::Config;
 use crate::evidence::{AppendError, EvidenceLog};
 use crate::fetch::Fetcher;
 use crate::judge::dossier::{Absence, Exhibit, Outcome};
-use crate::judge::{Decision, Dossier, KillSet, Resolved, Rules, Step, Want, judge, judge_again};
-use crate::record::{ClientFacts, Evaluation, OutcomeRef, Record, RulesChange, Use};
+use crate::judge::{Decision, Dossier, KillSet, Resolved, Rules, Step, Want, judge, judge_with};
+use crate::record::{ClientFacts, Evaluation, KnownRef, OutcomeRef, Record, RulesChange, Use};
 use crate::rules::LiveRules;
 use crate::values::{ClientIdUrl, ClientRef, Code, Digest, Request, Timestamp};
 
@@ -22,6 +22,7 @@ mod events;
 mod flight;
 mod kills;
 mod ledger;
+mod memo;
 mod once;
 mod open;
 
@@ -32,6 +33,7 @@ pub use open::{OpenError, kill_set};
 use events::Granted;
 use flight::{Flights, Landed};
 use ledger::Ledger;
+use memo::{Histories, Rulings};
 
 /// How much of a resolution's life may pass before it is resolved again in the background, so that no request waits for it.
 const REFRESH_AFTER: f64 = 0.8;
@@ -45,6 +47,7 @@ struct Entry {
     client: Arc<Resolved>,
     evaluation: u64,
     refreshing: AtomicBool,
+    rulings: Rulings,
     granted: Granted,
 }
 
@@ -60,6 +63,7 @@ struct Inner {
     fetcher: Fetcher,
     ledger: Ledger,
     cache: moka::sync::Cache<Digest, Arc<Entry>>,
+    histories: Histories,
     flights: Flights,
     patience: Duration,
 }
@@ -163,10 +167,10 @@ impl Service {
         self.0.rules.current()
     }
 
-    /// The directory of trust anchors, for watching.
+    /// The directories of trust anchors and policies, for watching.
     #[must_use]
-    pub fn rules_directory(&self) -> &std::path::Path {
-        self.0.rules.directory()
+    pub fn rules_directories(&self) -> [&std::path::Path; 2] {
+        self.0.rules.directories()
     }
 
     /// The kill orders.
@@ -264,7 +268,7 @@ impl Inner {
 
     fn reassess(&self, request: &Request, entry: &Entry) -> Option<Decision> {
         let (rules, kills) = (self.rules.look(), self.kills.look());
-        judge_again(request, &entry.client, &rules, &kills, self.clock.now())
+        judge_with(request, &entry.client, &rules, &kills, self.clock.now(), &entry.rulings)
     }
 
     fn step(&self, request: &Request, dossier: &Dossier) -> Result<(Decision, Arc<Rules>), Vec<Want>> {
@@ -291,7 +295,7 @@ impl Inner {
         checked_after: Option<Timestamp>,
     ) -> (Dossier, Option<(Decision, Arc<Rules>)>) {
         const ROUNDS_MAX: usize = 16;
-        let mut dossier = Dossier::new();
+        let mut dossier = self.histories.dossier(request);
         for _ in 0..ROUNDS_MAX {
             match self.step(request, &dossier) {
                 Ok(decided) => return (dossier, Some(decided)),
@@ -330,8 +334,9 @@ impl Inner {
             Err(error) => Landed { entry: None, dossier: Arc::new(dossier), failed: Some(error) },
             Ok(receipt) => {
                 let evaluation = receipt.index();
-                let (client, refreshing) = (Arc::clone(client), AtomicBool::new(false));
-                let entry = Arc::new(Entry { client, evaluation, refreshing, granted: Granted::default() });
+                let (client, refreshing, rulings) = (Arc::clone(client), AtomicBool::new(false), Rulings::default());
+                self.histories.keep(&client);
+                let entry = Arc::new(Entry { client, evaluation, refreshing, rulings, granted: Granted::default() });
                 self.cache.insert(key, Arc::clone(&entry));
                 Landed { entry: Some(entry), dossier: Arc::new(dossier), failed: None }
             }
@@ -347,8 +352,8 @@ impl Inner {
         trace: Option<String>,
     ) -> Result<Answer, Unavailable> {
         let mut dossier = Arc::unwrap_or_clone(dossier);
-        // Two purposes exist, so two rounds of wants at most.
-        for _ in 0..4 {
+        // Two purposes exist, and a policy may want them fresher, so four rounds of wants at most.
+        for _ in 0..6 {
             match self.step(request, &dossier) {
                 Ok((decision, rules)) => return self.answer_evaluated(request, &dossier, decision, &rules, trace).await,
                 Err(wants) => wants.into_iter().for_each(|want| {
@@ -406,6 +411,7 @@ impl Inner {
             client: ClientFacts::of(decision),
             build: crate::BUILD.to_owned(),
             trace,
+            known: dossier.known().map(KnownRef::of),
         }));
         let mut blobs = vec![(shape.digest, &*shape.bytes), (rules.digest(), &**rules.bytes())];
         for (_, exhibit) in dossier.iter() {

@@ -6,24 +6,25 @@ use std::time::Duration;
 use super::flight::Flights;
 use super::kills::Kills;
 use super::ledger::Ledger;
+use super::memo::Histories;
 use super::{Inner, Service, events, fetch_options};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::evidence::{AppendError, EvidenceLog, LogOptions};
 use crate::fetch::{Fetcher, FetcherError};
-use crate::judge::KillSet;
-use crate::judge::anchors::AnchorError;
+use crate::judge::overrides::{Given, Override};
 use crate::judge::revocation::Target;
+use crate::judge::{KillSet, RulesError};
 use crate::record::{Record, Start};
-use crate::revocation::kill_log::{Action, KillLog, KillLogError, Order};
+use crate::revocation::kill_log::{Action, KillLog, KillLogError, Order, Terms};
 use crate::rules::LiveRules;
 
 /// Why a service cannot be opened. Each says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// A trust anchor is not acceptable.
-    #[error("trust anchors: {0}")]
-    Rules(#[from] AnchorError),
+    /// A trust anchor or a policy is not acceptable.
+    #[error("rules: {0}")]
+    Rules(#[from] RulesError),
     /// The kill log cannot be opened. Without it nothing is decided: an unread order would let a killed client in.
     #[error("kill log: {0}")]
     KillLog(#[from] KillLogError),
@@ -67,7 +68,10 @@ impl Service {
         let patience = Duration::from_millis(config.http.request_timeout_ms);
         let flights = Flights::default();
         let reloading = tokio::sync::Mutex::default();
-        Ok(Self(Arc::new(Inner { clock, rules, reloading, kills, fetcher, ledger, cache, flights, patience })))
+        // Small, and worth more the longer they reach back.
+        let histories = Histories::new(config.cache.capacity.saturating_mul(4));
+        let inner = Inner { clock, rules, reloading, kills, fetcher, ledger, cache, histories, flights, patience };
+        Ok(Self(Arc::new(inner)))
     }
 }
 
@@ -76,10 +80,26 @@ impl Service {
 pub fn kill_set(orders: &[Order]) -> KillSet {
     let mut set = KillSet::default();
     for order in orders {
-        match (order.action, order.lifts) {
-            (Action::Lift, Some(lifted)) => set.lift(order.seq, lifted),
+        match (order.action, order.lifts, &order.terms) {
+            (Action::Lift, Some(lifted), _) => set.lift(order.seq, lifted),
+            (Action::Override, _, Some(terms)) => set.grant_override(&order.target.value, granted(order, terms)),
+            (Action::Review, ..) => set.advance(order.seq),
             _ => set.kill(order.seq, Target::new(order.target.kind, &order.target.value)),
         }
     }
     set
+}
+
+fn granted(order: &Order, terms: &Terms) -> Override {
+    Override::new(&Given {
+        sequence: order.seq,
+        scopes: &terms.scopes,
+        tools: &terms.tools,
+        at: order.at,
+        until: terms.until,
+        approver: &terms.approver,
+        by: &order.by,
+        ticket: &order.ticket,
+        reason: &order.reason,
+    })
 }

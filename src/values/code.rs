@@ -98,6 +98,16 @@ StatementAudience "statement.audience" "RFC 7519 4.1.3" No "invalid_software_sta
 StatementClientMismatch "statement.client_mismatch" "CONTRACT 6" No "invalid_software_statement" "The statement is about another client than the one that was named." "Present the client's own statement.";
 StatementSelfVouched "statement.self_vouched" "PRODUCT R5" No "unapproved_software_statement" "The statement's subject is its own issuer." "Whoever vouches may not act: use a separate client identifier.";
 StatementUnsupported "statement.unsupported" "CONTRACT 6" No "invalid_software_statement" "The statement uses a feature that this version does not verify." "Issue it without the claim that the detail names.";
+DelegationMalformed "delegation.malformed" "CONTRACT 7" No "invalid_software_statement" "The statement's `parent` is not a statement." "Put the parent's statement, a compact JWS, into `parent` unchanged.";
+DelegationTooDeep "delegation.too_deep" "CONTRACT 7" No "unapproved_software_statement" "The chain of delegation is longer than it may be." "Have a client higher up vouch for this one; the detail names the limit.";
+DelegationNotAllowed "delegation.not_allowed" "CONTRACT 7" No "unapproved_software_statement" "The parent may not delegate, or has no inline key to do it with." "Ask whoever signed the parent's statement to let it delegate: `jwks` in it, and a `delegation_depth` that is not 0.";
+DelegationIssuer "delegation.issuer" "CONTRACT 7" No "invalid_software_statement" "The statement's `iss` is not its parent's `sub`." "Set `iss` to the parent's client identifier, character for character.";
+DelegationLoop "delegation.loop" "CONTRACT 7" No "unapproved_software_statement" "The statement's subject vouches for itself through others." "Give each client of a chain its own identifier.";
+DelegationLifetime "delegation.lifetime" "PRODUCT R7" No "unapproved_software_statement" "The statement ends after its parent." "Let it end when its parent does, or before.";
+DelegationScope "delegation.scope" "PRODUCT R7" No "unapproved_software_statement" "The statement has a scope that its parent does not have." "Name scopes of the parent only, or leave `scope` out to have the same.";
+DelegationTool "delegation.tool" "PRODUCT R7" No "unapproved_software_statement" "The statement has a tool that its parent does not have." "Name tools of the parent only, or leave `tools` out to have the same.";
+DelegationClass "delegation.class" "PRODUCT R7" No "unapproved_software_statement" "The statement's class is not one that its parent may hand on." "Leave `client_class` out; a broker's children name a class of the anchor other than `broker`.";
+DelegationBrokerActs "delegation.broker_acts" "PRODUCT R5" No "unauthorized_client" "A broker asks for itself; it may vouch and never act." "Let the broker launch a client of another class, with keys of its own, and ask for that.";
 ProofInvalid "proof.invalid" "RFC 7523 3" No "invalid_client" "The proof of key possession does not hold." "See the detail.";
 AnchorNone "anchor.none" "PRODUCT R1" No "unauthorized_client" "No trust anchor vouches for this client." "Add an anchor whose approval covers it, or use another client.";
 AnchorApprovalNotBegun "anchor.approval_not_begun" "PRODUCT R3" No "unauthorized_client" "The trust anchor's approval begins in the future." "Wait, or correct `approval.on`.";
@@ -111,7 +121,9 @@ RedirectUriMismatch "redirect_uri.mismatch" "RFC 9700 4.1.3" No "invalid_request
 GrantScope "grant.scope" "PRODUCT R6" No "invalid_scope" "None of the scopes asked for can be granted." "Ask for scopes that the statement and the anchor both allow.";
 GrantTool "grant.tool" "PRODUCT R6" No "invalid_scope" "None of the tools asked for can be granted." "Ask for tools that the statement and the anchor both allow.";
 GrantType "grant.type" "RFC 7591 2" No "unauthorized_client" "The client has not registered this grant type." "Add it to `grant_types`.";
-PolicyDenied "policy.denied" "PRODUCT R12" No "access_denied" "The policy does not permit this." "See the detail for the rule.";
+PolicyDenied "policy.denied" "PRODUCT R12" No "access_denied" "The policy does not permit this." "See the detail for the policy, and `policy.advice` for what to do. A policy may give a reason of its own, `policy.<reason>`.";
+PolicyError "policy.error" "PRODUCT R12" No "access_denied" "A policy could not be evaluated, so nothing is permitted." "Correct the policy that the detail names; `countersign policy test` finds such cases before they happen.";
+PolicyStaleResolution "policy.stale_resolution" "PRODUCT R9" Later "temporarily_unavailable" "The policy demands a fresher look at the client's documents than could be had." "Ask again; check the origin of the client's documents.";
 EvidenceUnavailable "evidence.unavailable" "PRODUCT R17" Later "temporarily_unavailable" "The evidence could not be made durable, so there is no answer." "Look at the verifier's disk and `/readyz`.";
 }
 
@@ -169,7 +181,7 @@ mod tests {
     #[test]
     fn names_are_unique_and_in_stage_order() {
         // CONTRACT section 5 fixes the order of stages; a denial reports the first.
-        const STAGES: [&str; 17] = [
+        const STAGES: [&str; 18] = [
             "ok",
             "request",
             "client_id",
@@ -179,6 +191,7 @@ mod tests {
             "metadata",
             "jose",
             "statement",
+            "delegation",
             "proof",
             "anchor",
             "revocation",

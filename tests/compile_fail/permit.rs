@@ -3,5 +3,5 @@
 use countersign::judge::policy::Permit;
 
 fn main() {
-    let _ = Permit { policies: &[], obligations: &[] };
+    let _ = Permit { ruling: panic!(), permitted: true };
 }

@@ -4,6 +4,7 @@ mod callers;
 mod evidence;
 mod limits;
 mod operations;
+mod overrides;
 mod questions;
 
 use crate::world::{Face, World};

@@ -6,7 +6,7 @@ use countersign::record::Record;
 use serde_json::{Value, json};
 
 use super::served;
-use crate::case::CLIENT;
+use crate::case::{CLIENT, Fixture};
 use crate::world::{Reply, call, gist, redacted};
 
 fn question() -> String {
@@ -166,7 +166,11 @@ async fn the_description_is_that_of_the_service() {
     routes.remove("GET /openapi.json");
     assert!(routes.len() >= 14, "{routes:?}");
     assert_eq!(described, routes);
+    let chain = Fixture::committed("chains").statement("depth-2").to_owned();
+    let launched = face.post("/v1/decisions", &json!({ "client": { "software_statement": chain } }).to_string()).await.json();
+    assert_eq!(launched["trust"]["delegation"].as_array().map(Vec::len), Some(2), "{launched}");
     let answers = [
+        launched,
         face.post("/v1/decisions", &question()).await.json(),
         face.post("/v1/decisions", &question().replace("client.example", "nobody.example")).await.json(),
     ];

@@ -6,4 +6,5 @@ mod events;
 mod inventory;
 mod kills;
 mod misbehaviour;
+mod overrides;
 mod reloading;

@@ -54,12 +54,14 @@ async fn a_bad_reload_is_refused_and_recorded_and_changes_nothing() {
         ("twice", WEB.to_owned(), "is used by another file too"),
         ("unknown", format!("{WEB}unknown = 1\n"), "unknown"),
         ("missing", crate::case::registry_anchor("missing", "jwks_file = \"nowhere.json\""), "nowhere.json"),
-        ("huge", huge.replace("id = \"web\"", "id = \"huge\""), "1 MiB"),
+        ("huge", huge.replace("id = \"web\"", "id = \"huge\""), "4 MiB"),
     ];
     for (name, text, expect) in &bad {
         world.anchor(&format!("{name}.toml"), text);
         if *name == "huge" {
-            world.anchor("huge2.toml", &huge.replace("id = \"web\"", "id = \"huge2\""));
+            (2..8).for_each(|n| {
+                world.anchor(&format!("huge{n}.toml"), &huge.replace("id = \"web\"", &format!("id = \"huge{n}\"")))
+            });
         }
         let refused = world.service.reload().await.unwrap().unwrap_err();
         assert!(refused.contains(expect), "{name}: {refused}");
@@ -68,7 +70,7 @@ async fn a_bad_reload_is_refused_and_recorded_and_changes_nothing() {
         assert_eq!(gist(answers.last().unwrap()), ("allow", "ok", "hit"), "{name}");
         world.anchor(&format!("{name}.toml"), &WEB.replace("id = \"web\"", &format!("id = \"{name}\"")));
         let _ = std::fs::remove_file(world.config.trust_anchors.join(format!("{name}.toml")));
-        let _ = std::fs::remove_file(world.config.trust_anchors.join("huge2.toml"));
+        (2..8).for_each(|n| drop(std::fs::remove_file(world.config.trust_anchors.join(format!("huge{n}.toml")))));
     }
     assert_eq!(world.service.reload().await.unwrap().unwrap(), None);
     let refusals = world.records().into_iter().filter_map(|located| match located.record {

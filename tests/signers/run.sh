@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes fresh statements with each signer. `run.sh setup` installs the two libraries below tests/signers (ignored by git);
-# `run.sh DIR` writes node.json, python.json and openssl.json into DIR, leaving out a signer that is not installed.
+# `run.sh DIR` writes node.json, chains.json, python.json and openssl.json into DIR, leaving out a signer that is not installed.
 # The committed fixtures were made with: tests/signers/run.sh tests/vectors/statements
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -11,7 +11,7 @@ case ${1:?usage: run.sh setup, or run.sh DIR} in
     ;;
   *)
     out=$(mkdir -p "$1" && cd "$1" && pwd)
-    if [ -d "$here/node_modules/jose" ]; then node "$here/make.mjs" >"$out/node.json"; else echo "skipped: node jose (run.sh setup)"; fi
+    if [ -d "$here/node_modules/jose" ]; then node "$here/make.mjs" >"$out/node.json"; node "$here/chains.mjs" >"$out/chains.json"; else echo "skipped: node jose (run.sh setup)"; fi
     if [ -x "$here/venv/bin/python" ]; then "$here/venv/bin/python" "$here/make.py" >"$out/python.json"; else echo "skipped: jwcrypto (run.sh setup)"; fi
     if command -v jq xxd openssl >/dev/null; then "$here/make.sh" >"$out/openssl.json"; else echo "skipped: openssl (needs jq and xxd)"; fi
     ;;

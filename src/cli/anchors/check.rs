@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::{covers, json, kind, patterns, sources, standing, texts};
+use super::{covers, delegation, json, kind, patterns, sources, standing, texts};
 use crate::cli::args::spoken;
 use crate::cli::context::{Context, json_text};
 use crate::cli::failure::{Failure, one_line};
@@ -143,6 +143,7 @@ fn one(anchor: &Anchor, approved: &str, (mark, at): (Mark, Timestamp), paint: Pa
         ("tools", texts(&patterns(&vouches.tools))),
         ("at most", spoken(vouches.max_lifetime)),
     ]);
+    rows.extend(delegation(anchor).map(|levels| ("delegation", levels)));
     rows.extend(sources(anchor).into_iter().map(|(name, values)| (name, values.join(", "))));
     rows.push(("approved by", format!("{} ({}), from {}", approval.by, approval.ticket, super::date(approval.on))));
     rows.push(("approved", approved));

@@ -109,6 +109,16 @@ fn covers(anchor: &Anchor) -> Vec<(&'static str, String)> {
     }
 }
 
+/// How far its clients may delegate. What a `web` anchor covers has no statement to delegate with.
+fn delegation(anchor: &Anchor) -> Option<String> {
+    anchor.issuer()?;
+    Some(match anchor.vouches.max_delegation_depth {
+        0 => "none".to_owned(),
+        1 => "1 level".to_owned(),
+        levels => format!("{levels} levels"),
+    })
+}
+
 /// Where requests may come from; empty when that is not limited.
 fn sources(anchor: &Anchor) -> Vec<(&'static str, Vec<String>)> {
     let source = &anchor.source;
@@ -156,6 +166,7 @@ fn json(anchor: &Anchor, at: Timestamp) -> serde_json::Value {
             "scopes": patterns(&anchor.vouches.scopes),
             "tools": patterns(&anchor.vouches.tools),
             "max_lifetime_s": anchor.vouches.max_lifetime.as_secs(),
+            "max_delegation_depth": anchor.vouches.max_delegation_depth,
         },
         "source": source,
     })

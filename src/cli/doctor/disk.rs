@@ -6,6 +6,7 @@ use std::path::Path;
 use super::Diagnosis;
 use countersign::config::Config;
 use countersign::evidence::LogReader;
+use countersign::overrides::{self, Listed};
 use countersign::record::Record;
 use countersign::revocation::kill_log::KillLog;
 use countersign::values::Timestamp;
@@ -13,6 +14,8 @@ use countersign::values::time::LEEWAY;
 
 /// Free space, in reserves, below which it is time to do something.
 const COMFORT: u64 = 4;
+/// How many overrides a line names.
+const OVERDUE_SHOWN: usize = 5;
 /// This was written then: a clock before it is wrong.
 const WRITTEN: Timestamp = Timestamp::from_secs(1_793_491_200);
 
@@ -24,7 +27,9 @@ pub(super) fn all(config: &Config, at: Timestamp) -> Vec<Diagnosis> {
     }
     let mut all = vec![writable(directory), space(directory, config.evidence.reserve_mb)];
     let (evidence, last) = evidence(directory);
-    all.extend([evidence, kills(directory), clock(last, at)]);
+    all.push(evidence);
+    all.extend(kills(directory, at));
+    all.push(clock(last, at));
     all
 }
 
@@ -88,14 +93,30 @@ fn evidence(directory: &Path) -> (Diagnosis, Option<Timestamp>) {
     }
 }
 
-fn kills(directory: &Path) -> Diagnosis {
+fn kills(directory: &Path, at: Timestamp) -> Vec<Diagnosis> {
     match KillLog::read_only(directory) {
-        Ok(log) => Diagnosis::good("kill log", format!("{} orders, each signed and chained", log.orders().len())),
+        Ok(log) => {
+            let sound = Diagnosis::good("kill log", format!("{} orders, each signed and chained", log.orders().len()));
+            std::iter::once(sound).chain(unreviewed(&overrides::of(log.orders(), at))).collect()
+        }
         Err(error) => {
             let advice = "restore it from a backup: without it the verifier does not start, so that no killed client gets in";
-            Diagnosis::bad("kill log", error.to_string(), advice)
+            vec![Diagnosis::bad("kill log", error.to_string(), advice)]
         }
     }
+}
+
+/// Overrides that have ended and that nobody has looked at.
+fn unreviewed(given: &[Listed]) -> Option<Diagnosis> {
+    let overdue: Vec<String> =
+        given.iter().filter(|given| given.is_overdue()).map(|given| given.sequence.to_string()).collect();
+    let first = overdue.first()?;
+    let shown = overdue.iter().take(OVERDUE_SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
+    let more = if overdue.len() > OVERDUE_SHOWN { ", ..." } else { "" };
+    let detail = format!("{} ended without a review: {shown}{more}", overdue.len());
+    let advice =
+        format!("`countersign break-glass reviews`, then `countersign break-glass review close {first} --finding ...`");
+    Some(Diagnosis::warn("overrides", detail, advice))
 }
 
 fn clock(last: Option<Timestamp>, at: Timestamp) -> Diagnosis {
@@ -127,6 +148,23 @@ mod tests {
     }
 
     #[test]
+    fn overrides_without_a_review() {
+        use countersign::revocation::kill_log::{Act, NewOrder, Target, Terms};
+        let directory = tempfile::tempdir().unwrap();
+        let mut log = KillLog::open(directory.path()).unwrap();
+        let until = WRITTEN.plus(std::time::Duration::from_secs(60));
+        for _ in 0..7 {
+            let terms = Terms { scopes: vec!["s".into()], tools: vec![], until, approver: "carol".into() };
+            let target = Target { kind: countersign::judge::revocation::TargetKind::Client, value: "c".into() };
+            let (reason, ticket, by) = ("r".into(), "t".into(), "ann".into());
+            log.append(NewOrder { at: WRITTEN, act: Act::Override(terms), target, reason, ticket, by }).unwrap();
+        }
+        assert_eq!(kills(directory.path(), WRITTEN).len(), 1, "in force: not due yet");
+        let due = kills(directory.path(), until).pop().unwrap();
+        assert_eq!((due.mark, due.detail.as_str()), (Mark::Warn, "7 ended without a review: 1, 2, 3, 4, 5, ..."));
+    }
+
+    #[test]
     fn a_directory() {
         let directory = tempfile::tempdir().unwrap();
         assert_ne!(writable(directory.path()).mark, Mark::Bad);
@@ -134,6 +172,7 @@ mod tests {
         assert_eq!(space(directory.path(), u64::MAX / 8).mark, Mark::Bad);
         assert_eq!(space(directory.path(), 0).mark, Mark::Good);
         assert_eq!(evidence(directory.path()).0.mark, Mark::Skip);
-        assert_eq!(kills(directory.path()).mark, Mark::Good);
+        let kills = kills(directory.path(), WRITTEN);
+        assert_eq!(kills.iter().map(|diagnosis| diagnosis.mark).collect::<Vec<_>>(), [Mark::Good]);
     }
 }

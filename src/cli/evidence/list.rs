@@ -46,10 +46,14 @@ pub(crate) struct List {
     /// Before this moment
     #[arg(long, value_name = "TIME", value_parser = args::moment)]
     until: Option<Timestamp>,
+    /// Only those that used a break-glass override
+    #[arg(long)]
+    overridden: bool,
     /// Count by a column: kind, decision, code, client, anchor, class, owner, key, ip
     #[arg(long, value_name = "FIELD", value_parser = ["kind", "decision", "code", "client", "anchor", "class", "owner", "key", "ip"])]
     count_by: Option<String>,
-    /// Also what is not an answer: starts, resolutions, grants, tool bindings, kill orders, changes of rules, anchors, policies
+    /// Also what is not an answer: starts, resolutions, grants, tool bindings, kill orders, overrides, reviews, changes of rules,
+    /// anchors, policies
     #[arg(long, visible_alias = "all-kinds")]
     all: bool,
     /// Most rows, up to 1000
@@ -104,6 +108,7 @@ impl List {
             since: self.since,
             until: self.until,
             before,
+            overridden: self.overridden,
             all_kinds: self.all,
         })
     }
@@ -123,6 +128,7 @@ impl List {
             ("ip", self.ip.clone()),
             ("since", moment(self.since)),
             ("until", moment(self.until)),
+            ("overridden", self.overridden.then(|| "true".to_owned())),
             ("cursor", self.cursor.clone()),
         ];
         let query: Vec<String> =
@@ -168,8 +174,12 @@ fn render(page: &Value, paint: Paint, quiet: bool) -> String {
             "deny" => paint.bad(&word),
             _ => paint.warn(&word),
         };
+        let code = match row.get("overridden").and_then(Value::as_u64) {
+            Some(order) => format!("{} {}", text(row, "code"), paint.warn(&format!("by override {order}"))),
+            None => text(row, "code"),
+        };
         let id = row.get("id").and_then(Value::as_str).map_or_else(|| place(row), str::to_owned);
-        vec![at, word, text(row, "code"), text(row, "client"), text(row, "anchor"), id]
+        vec![at, word, code, text(row, "client"), text(row, "anchor"), id]
     }));
     table::columns(&lines, "")
 }
@@ -207,7 +217,9 @@ mod tests {
             json!({ "id": "019abcde-0000-8000-8000-000000000001", "at": "2026-11-22T01:02:03.456Z", "kind": "use",
             "decision": decision, "code": code, "client": CLIENT, "anchor": "acme", "what": null })
         };
-        let page = json!({ "decisions": [row("allow", "ok"), row("deny", "revocation.killed")], "complete": true });
+        let mut overridden = row("allow", "ok");
+        overridden["overridden"] = json!(7);
+        let page = json!({ "decisions": [row("allow", "ok"), row("deny", "revocation.killed"), overridden], "complete": true });
         insta::assert_snapshot!("decisions", render(&page, Paint::plain(), false));
         let event = |kind: &str, index: u64, what: &str| json!({ "id": null, "at": "2026-11-22T01:02:03.456Z", "kind": kind, "what": what, "epoch": 1, "index": index });
         let mut grant = event("grant", 9, "files.read until 2026-11-23T12:00:00.000Z (SEC-1)");

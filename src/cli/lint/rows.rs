@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use countersign::judge::anchors::AnchorFile;
+use countersign::judge::delegation::BROKER;
 use countersign::judge::dossier::{Exhibit, Locator, Outcome, Purpose, Response};
 use countersign::judge::metadata::{self, Level, Role, RuleResult};
 use countersign::judge::{Check, Decision, Dossier, KillSet, Rules, RulesSource, Step, Verdict, Want, judge};
@@ -70,7 +71,7 @@ impl Row {
         match self.check.name().split('.').next().unwrap_or_default() {
             "client_id" | "request" => "Identifier",
             "fetch" => "Serving",
-            "jose" | "statement" | "anchor" => "Statement",
+            "jose" | "statement" | "delegation" | "anchor" => "Statement",
             _ => "Document",
         }
     }
@@ -184,14 +185,27 @@ fn of_document(
 fn of_statement(jws: &str, source: &RulesSource, dossier: &Dossier, at: Timestamp) -> Result<Vec<Row>, Failure> {
     let rules = Rules::parse(source.clone())?;
     let mut rows = rows_of_step(&statement_step(jws, &rules, dossier, at));
+    let unsound = rows.iter().find(|row| row.mark == Mark::Bad && row.group() == "Document").cloned();
     rows.retain(|row| row.group() == "Statement");
     let payload = jws.split('.').nth(1).and_then(|part| data_encoding::BASE64URL_NOPAD.decode(part.as_bytes()).ok());
     if let Some(claims) = payload.and_then(|bytes| Json::parse_object(&bytes).ok()) {
         let inspection = metadata::inspect(&metadata::known_members(&claims), Role::Statement, &rules.strictness());
+        // The metadata of this statement is shown below; what the judge refused then is that of one above it.
+        let above = unsound.filter(|row| row.code.is_some_and(is_of_metadata) && inspection.metadata.is_some());
+        rows.extend(above.map(|row| Row { detail: format!("in the statement of a parent: {}", row.detail), ..row }));
         rows.extend(inspection.results.into_iter().map(Row::of_rule));
+        // A broker's statement is there for its children; that it cannot act is no fault of it.
+        if claims.get("client_class").and_then(Json::as_str) == Some(BROKER) {
+            let acts = rows.iter_mut().filter(|row| row.check == Check::DelegationBroker);
+            acts.for_each(|row| (row.mark, row.code) = (Mark::Warn, None));
+        }
     }
     in_order(&mut rows);
     Ok(rows)
+}
+
+fn is_of_metadata(code: Code) -> bool {
+    matches!(code.stage(), "metadata" | "cimd")
 }
 
 /// Whether bytes are one strict JSON object, when nothing else can be told about them.

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::values::time::duration;
 use crate::values::{PublicUrl, Timestamp};
 
+use super::super::delegation::DEPTH_MAX;
 use super::super::jose::KeySet;
 use super::super::jwk::Algorithm;
 use super::{
@@ -71,6 +72,7 @@ struct VouchesToml {
     #[serde(default)]
     tools: Vec<String>,
     max_lifetime: Option<String>,
+    max_delegation_depth: Option<u8>,
 }
 
 #[derive(Deserialize, Default)]
@@ -241,8 +243,12 @@ fn vouches(toml: VouchesToml) -> Result<Vouches, String> {
     if max_lifetime.is_zero() || max_lifetime > LONGEST_LIFETIME {
         return Err("vouches.max_lifetime must be more than zero and at most 366 days".into());
     }
-    let scopes = patterns(&toml.scopes, "vouches.scopes")?;
-    Ok(Vouches { classes: toml.classes, scopes, tools: patterns(&toml.tools, "vouches.tools")?, max_lifetime })
+    let max_delegation_depth = toml.max_delegation_depth.unwrap_or(DEPTH_MAX);
+    if max_delegation_depth > DEPTH_MAX {
+        return Err(format!("vouches.max_delegation_depth is {max_delegation_depth}; at most {DEPTH_MAX} is possible"));
+    }
+    let (scopes, tools) = (patterns(&toml.scopes, "vouches.scopes")?, patterns(&toml.tools, "vouches.tools")?);
+    Ok(Vouches { classes: toml.classes, scopes, tools, max_lifetime, max_delegation_depth })
 }
 
 fn source(toml: SourceToml) -> Result<SourceRule, String> {
@@ -311,6 +317,8 @@ origins = ["https://*.acme.example"]
         check(("\"24h\"", "\"7d\""), Ok(()));
         check(("\"24h\"", "\"tomorrow\""), Err("max_lifetime"));
         check(("\"24h\"", "\"0s\""), Err("max_lifetime"));
+        check(("max_lifetime", "max_delegation_depth = 4\nmax_lifetime"), Ok(()));
+        check(("max_lifetime", "max_delegation_depth = 5\nmax_lifetime"), Err("max_delegation_depth"));
         check(("[\"public\"]", "[]"), Err("vouches.classes"));
         check(("[web]", "[attributes]\nclass = \"public\"\n[web]"), Ok(()));
         check(("files.*", "*.read"), Err("vouches.scopes"));

@@ -1,4 +1,7 @@
+use super::verify::MAX_LINE;
 use super::*;
+use crate::judge::revocation::TargetKind;
+use crate::values::Timestamp;
 
 fn kill(value: &str) -> NewOrder {
     NewOrder {
@@ -7,12 +10,12 @@ fn kill(value: &str) -> NewOrder {
         reason: "compromised".to_owned(),
         ticket: "INC-7".to_owned(),
         by: "anna".to_owned(),
-        lifts: None,
+        act: Act::Kill,
     }
 }
 
 fn lift(value: &str, seq: u64) -> NewOrder {
-    NewOrder { lifts: Some(seq), ..kill(value) }
+    NewOrder { act: Act::Lift(seq), ..kill(value) }
 }
 
 fn three(dir: &Path) -> Vec<u8> {
