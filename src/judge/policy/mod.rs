@@ -298,12 +298,11 @@ impl Ruling {
             let detail = format!("no policy permits {about}");
             return Some(Denied { code: None, advice: None, policies: Box::default(), detail: detail.into() });
         };
-        let detail = first.advice.as_ref().map_or_else(String::new, |advice| format!(". {advice}"));
         Some(Denied {
             code: forbids().find_map(|rule| rule.code.clone()),
             advice: forbids().find_map(|rule| rule.advice.clone()),
             policies: forbids().map(|rule| rule.id.clone()).collect(),
-            detail: format!("policy {:?} forbids {about}{detail}", first.id).into(),
+            detail: format!("policy {:?} forbids {about}", first.id).into(),
         })
     }
 
