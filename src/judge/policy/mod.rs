@@ -22,6 +22,7 @@ use super::relief::Relief;
 use super::revocation::State;
 
 mod annotations;
+mod conform;
 pub(super) mod facts;
 mod load;
 pub mod obligation;
@@ -29,6 +30,7 @@ mod shape;
 mod slice;
 
 pub use annotations::Rule;
+pub use conform::conforms;
 pub use facts::Principal;
 pub use load::{FILE_MAX_BYTES, POLICIES_MAX, Policies, PolicyError, PolicyFile, PolicySource, schema, schema_text};
 pub use obligation::{Obligation, Obliged};
@@ -167,12 +169,7 @@ fn evaluate(
     ruling: &mut Ruling,
 ) -> Result<(), String> {
     let (names, asked) = (&policies.names, question.asked);
-    let parts: Vec<(Act, &str)> = reach
-        .scopes
-        .iter()
-        .map(|scope| (Act::UseScope, *scope))
-        .chain(reach.tools.iter().map(|tool| (Act::CallTool, *tool)))
-        .collect();
+    let parts = parts_of(reach);
     let entities = facts::entities(who, &parts, names, &policies.groups)?;
     let ask = |slices: &Slices, act: Act, id: &str, context: &cedar_policy::Context| {
         if slices.is_empty(act) {
@@ -217,6 +214,12 @@ fn evaluate(
     permits.dedup();
     ruling.take_from(permits.into_iter().filter_map(|place| policies.rules().get(place)));
     Ok(())
+}
+
+/// The scopes, then the tools.
+fn parts_of<'a>(reach: &Reach<'a>) -> Vec<(Act, &'a str)> {
+    let scopes = reach.scopes.iter().map(|scope| (Act::UseScope, *scope));
+    scopes.chain(reach.tools.iter().map(|tool| (Act::CallTool, *tool))).collect()
 }
 
 impl Ruling {
