@@ -72,8 +72,7 @@ impl Asking {
     }
 }
 
-/// What a policy is about, and when it holds: neither looks at what is granted and withheld, so that it says the same whatever other
-/// policies say.
+/// What a policy is about, and when it holds.
 fn policy() -> impl Strategy<Value = String> {
     let scopes_or_tools = vec![
         "",
@@ -96,7 +95,12 @@ fn policy() -> impl Strategy<Value = String> {
         "when { principal.depth + 9223372036854775807 + 1 > 0 }",
     ];
     let part = (select(vec!["useScope", "callTool"]), select([scopes_or_tools, anything.clone()].concat()));
-    let whole = (Just("admit"), select([anything, vec![""]].concat()));
+    let reaching = vec![
+        "when { context.reach.tools.contains(\"search.mail\") }",
+        "when { context.withheld.scopes.contains(\"admin\") }",
+        "unless { context.withheld.tools.isEmpty() }",
+    ];
+    let whole = (Just("admit"), select([anything, reaching, vec![""]].concat()));
     (any::<bool>(), prop_oneof![2 => part, 1 => whole]).prop_map(|(permit, (action, condition))| {
         let effect = if permit { "permit" } else { "forbid" };
         format!("{effect} (principal, action == Action::{action:?}, resource) {condition};")
@@ -137,7 +141,9 @@ fn json_of(decision: &Decision) -> Value {
 
 /// What is granted, scopes and tools apart; nothing when it is no allow.
 fn granted(decision: &Decision) -> [Vec<String>; 2] {
-    decision.allowed().map_or_else(Default::default, |allowed| [allowed.grant().scopes().to_vec(), allowed.grant().tools().to_vec()])
+    decision
+        .allowed()
+        .map_or_else(Default::default, |allowed| [allowed.grant().scopes().to_vec(), allowed.grant().tools().to_vec()])
 }
 
 #[track_caller]

@@ -9,8 +9,7 @@ use super::{Policies, Question, Whole, parts_of, schema};
 use crate::judge::decision::Resolved;
 use crate::judge::grant::Reach;
 
-/// Validates the entities and every request that a decision would put to the policies, with all that is in reach granted and with
-/// nothing of it.
+/// Validates the entities and every request that a decision would put to the policies. A fact that no policy names is not there, so only policies that name every fact can be asked this about.
 ///
 /// # Errors
 /// What does not satisfy the schema.
@@ -20,24 +19,15 @@ pub fn conforms(client: &Resolved, policies: &Policies, question: &Question<'_>,
     let parts = parts_of(reach);
     let entities = facts::entities(who, &parts, names, &policies.groups)?;
     Entities::from_entities(entities.iter().cloned(), Some(&schema)).map_err(|error| format!("entities: {error}"))?;
-    let ask = |act: Act, id: &str, context: cedar_policy::Context| {
+    let shared = facts::shared(question)?;
+    let ask = |act: Act, id: &str, members: Vec<_>| {
         let (action, resource) = (names.action(act).clone(), names.resource(act, id));
-        let asked = Request::new(who.uid.clone(), action, resource, context, Some(&schema));
+        let asked = Request::new(who.uid.clone(), action, resource, facts::context(members)?, Some(&schema));
         asked.map(|_| ()).map_err(|error| format!("{act:?} {id:?}: {error}"))
     };
     for (act, id) in &parts {
-        ask(*act, id, facts::context(question, None)?)?;
+        ask(*act, id, shared.clone())?;
     }
-    let asked = question.asked;
-    let (scopes, tools): (Vec<&str>, Vec<&str>) =
-        (asked.scopes.iter().map(String::as_str).collect(), asked.tools.iter().map(String::as_str).collect());
-    let all = Whole {
-        scopes: reach.scopes.clone(),
-        tools: reach.tools.clone(),
-        withheld_scopes: scopes.iter().copied().filter(|scope| !reach.scopes.contains(scope)).collect(),
-        withheld_tools: tools.iter().copied().filter(|tool| !reach.tools.contains(tool)).collect(),
-    };
-    let nothing = Whole { scopes: Vec::new(), tools: Vec::new(), withheld_scopes: scopes, withheld_tools: tools };
-    let resource = asked.resource.as_deref().unwrap_or_default();
-    [all, nothing].iter().try_for_each(|whole| ask(Act::Admit, resource, facts::context(question, Some(whole))?))
+    let whole = facts::whole(&Whole::of(question.asked, reach), question.words)?;
+    ask(Act::Admit, question.asked.resource.as_deref().unwrap_or_default(), [shared, whole].concat())
 }
