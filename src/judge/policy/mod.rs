@@ -206,8 +206,9 @@ fn evaluate(
     let resource = asked.resource.as_deref().unwrap_or_default();
     let tally = ask(&policies.enforced, Act::Admit, resource, &context)?;
     ruling.log(&ask(&policies.shadow, Act::Admit, resource, &context)?, policies, "the client");
-    if ruling.admission.is_none() {
-        ruling.admission = ruling.denial(&tally, policies, "the client");
+    // That it cannot be evaluated, as `denial` has noted, is more than that nothing permits.
+    if let Some(denied) = ruling.denial(&tally, policies, "the client") {
+        ruling.admission.get_or_insert(denied);
     }
     permits.extend(tally.permits);
     permits.sort_unstable();
