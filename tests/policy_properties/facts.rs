@@ -61,7 +61,7 @@ static KEY: LazyLock<IssuerKey> = LazyLock::new(|| IssuerKey::generate(Algorithm
 fn trusting() -> Rules {
     let mut source = rules(Profile::Ietf);
     let text = format!(
-        "id = \"rég \\\"istry\"\nkind = \"statement-issuer\"\n[approval]\nby = \"a\"\nticket = \"b\"\non = 1970-01-01\nuntil = 9999-12-30\n\
+        "id = 'reg\"istry'\nkind = \"statement-issuer\"\n[approval]\nby = \"a\"\nticket = \"b\"\non = 1970-01-01\nuntil = 9999-12-30\n\
          [vouches]\nclasses = [\"agent\", \"ünïcödé \\\"class\\\"\", \"\\\\\"]\nscopes = [\"*\"]\ntools = [\"*\"]\nmax_lifetime = \"24h\"\n\
          [statement]\nissuer = {REGISTRY:?}\njwks_file = \"k.json\"\nalgorithms = [\"EdDSA\"]\n"
     );

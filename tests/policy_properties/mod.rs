@@ -21,7 +21,7 @@ const SCOPES: [&str; 4] = ["files.read", "files.write", "search", "admin"];
 const TOOLS: [&str; 4] = ["files.read", "search.web", "search.mail", "shell"];
 
 /// Clients of every kind.
-const CLIENTS: [&str; 5] = ["document", "basic-ES256", "no-limits", "with-client-key", "depth-2"];
+const CLIENTS: [&str; 5] = ["document", "basic-ES256", "no-limits", "with-client-key", "chain:depth-2"];
 
 /// Whole decisions, each with its replay, for several rule sets that are parsed each time.
 fn few() -> ProptestConfig {
@@ -30,24 +30,24 @@ fn few() -> ProptestConfig {
 }
 
 /// Policies as one file, each named by its place.
-fn policies(list: &[String]) -> PolicySource {
+pub(crate) fn policies(list: &[String]) -> PolicySource {
     let text = list.iter().enumerate().map(|(place, text)| format!("@id(\"p{place}\") {text}\n")).collect();
     PolicySource { files: vec![PolicyFile { name: "p.cedar".into(), text }], entities: None }
 }
 
 /// Everything is permitted.
-fn open() -> String {
+pub(crate) fn open() -> String {
     "permit (principal, action, resource);".to_owned()
 }
 
 /// What a request says besides who the client is.
-#[derive(Clone, Debug)]
-struct Asking {
-    scopes: Vec<&'static str>,
-    tools: Vec<&'static str>,
-    region: Option<&'static str>,
-    ip: Option<&'static str>,
-    ticket: Option<&'static str>,
+#[derive(Clone, Default, Debug)]
+pub(crate) struct Asking {
+    pub(crate) scopes: Vec<&'static str>,
+    pub(crate) tools: Vec<&'static str>,
+    pub(crate) region: Option<&'static str>,
+    pub(crate) ip: Option<&'static str>,
+    pub(crate) ticket: Option<&'static str>,
 }
 
 fn asking() -> impl Strategy<Value = Asking> {
@@ -118,12 +118,14 @@ fn policy_set() -> impl Strategy<Value = Vec<String>> {
 }
 
 /// A case about one of [`CLIENTS`] (or any committed statement) under these policies.
-fn case(name: &str, policies: PolicySource, asking: &Asking) -> Case {
+pub(crate) fn case(name: &str, policies: PolicySource, asking: &Asking) -> Case {
     case_with(name, asking, |source| source.policies = policies)
 }
 
-fn case_with(name: &str, asking: &Asking, change: impl FnOnce(&mut RulesSource)) -> Case {
-    let fixture = Fixture::committed(if name.starts_with("depth") { "chains" } else { "node" });
+/// The same under rules as they are changed: the anchors `web` and `registry`, in this order, and the built-in policy.
+pub(crate) fn case_with(name: &str, asking: &Asking, change: impl FnOnce(&mut RulesSource)) -> Case {
+    let (signer, name) = name.strip_prefix("chain:").map_or(("node", name), |name| ("chains", name));
+    let fixture = Fixture::committed(signer);
     let mut source = rules(countersign::judge::profile::Profile::Ietf);
     anchor(&mut source, "web", web_anchor("web", &[CLIENT]));
     anchor(&mut source, "registry", registry_anchor("registry", "jwks_file = \"registry.json\""));
@@ -135,12 +137,12 @@ fn case_with(name: &str, asking: &Asking, change: impl FnOnce(&mut RulesSource))
     Case::new(source, request).document(CLIENT, document.to_string())
 }
 
-fn json_of(decision: &Decision) -> Value {
+pub(crate) fn json_of(decision: &Decision) -> Value {
     serde_json::from_slice(&decision.to_json()).unwrap()
 }
 
 /// What is granted, scopes and tools apart; nothing when it is no allow.
-fn granted(decision: &Decision) -> [Vec<String>; 2] {
+pub(crate) fn granted(decision: &Decision) -> [Vec<String>; 2] {
     decision
         .allowed()
         .map_or_else(Default::default, |allowed| [allowed.grant().scopes().to_vec(), allowed.grant().tools().to_vec()])

@@ -43,7 +43,7 @@ fn what_an_override_never_lifts() {
     never_lifted("a killed issuer", killed(TargetKind::Issuer, REGISTRY), Code::RevocationKilled);
     never_lifted("a killed anchor", killed(TargetKind::Anchor, "registry"), Code::RevocationKilled);
     never_lifted("a forged statement", || of("stranger-signs"), Code::JoseSignature);
-    never_lifted("an unsigned statement", || of("alg-none"), Code::JoseAlg);
+    never_lifted("an unknown key", || of("kid-unknown"), Code::JoseKid);
     never_lifted("an expired statement", || of("exp-past"), Code::StatementExpired);
     never_lifted("a statement of tomorrow", || of("iat-beyond-leeway"), Code::StatementNotYetValid);
     never_lifted("a statement for another verifier", || of("aud-other"), Code::StatementAudience);
