@@ -51,6 +51,7 @@ async fn resolved(world: &World, order: u64) {
         client: ClientFacts::default(),
         build: String::new(),
         trace: None,
+        known: None,
     };
     world.service.log().append(&Record::Evaluation(Box::new(evaluation)).encode(), &[]).await.unwrap();
 }

@@ -1,0 +1,5 @@
+//! Working with policies: what is wrong with them, what they say to examples, what a change of them would change. Nothing here
+//! decides about a client.
+
+pub mod check;
+pub mod scope;
