@@ -1,5 +1,7 @@
 //! Working with policies: what is wrong with them, what they say to examples, what a change of them would change. Nothing here
 //! decides about a client.
 
+pub mod cases;
 pub mod check;
 pub mod scope;
+pub mod testing;

@@ -59,8 +59,7 @@ impl Parts {
             ActionConstraint::Eq(uid) => uid.id().unescaped() == name,
             ActionConstraint::In(uids) => uids.iter().any(|uid| uid.id().unescaped() == name),
         };
-        let meant =
-            |(_, one, group): &(&str, &str, &str)| kind.as_deref().is_none_or(|kind| kind == *one || kind == *group);
+        let meant = |(_, one, group): &(&str, &str, &str)| kind.as_deref().is_none_or(|kind| kind == *one || kind == *group);
         let actions = ACTIONS.iter().filter(|action| named(action.0) && meant(action)).map(|action| action.0).collect();
         let permits = policy.effect() == Effect::Permit;
         Some(Self { permits, actions, principal, resource, conditions, names: policy.entity_literals() })
@@ -176,16 +175,8 @@ mod tests {
     #[test]
     fn words_and_who_vouches() {
         check("permit (principal, action, resource)", "every client: admission, any scope, any tool", false);
-        check(
-            r#"permit (principal in Class::"agent", action, resource in ToolGroup::"g")"#,
-            "class agent: tools in g",
-            true,
-        );
-        check(
-            r#"forbid (principal in Anchor::"a", action, resource is Scope)"#,
-            "clients of anchor a: any scope",
-            true,
-        );
+        check(r#"permit (principal in Class::"agent", action, resource in ToolGroup::"g")"#, "class agent: tools in g", true);
+        check(r#"forbid (principal in Anchor::"a", action, resource is Scope)"#, "clients of anchor a: any scope", true);
         check(
             r#"permit (principal == Client::"https://c.example/x", action == Action::"callTool", resource == Tool::"rm")"#,
             "client https://c.example/x: tool rm",
