@@ -11,6 +11,7 @@ use countersign::judge::RulesError;
 use countersign::judge::policy::{Policies, PolicyError, PolicySource};
 use countersign::rules::read_policies;
 
+mod backtest;
 mod check;
 mod test;
 
@@ -21,6 +22,8 @@ pub(crate) enum Policy {
     Check(check::Check),
     /// Run the cases beside the policies: *.test.yaml
     Test(test::Test),
+    /// What other policies would have changed: recorded decisions, judged again
+    Backtest(backtest::BacktestCommand),
     /// Print the schema that policies are validated against
     Schema,
 }
@@ -30,6 +33,7 @@ impl Policy {
         match self {
             Self::Check(check) => check.run(context),
             Self::Test(test) => test.run(context),
+            Self::Backtest(backtest) => backtest.run(context),
             Self::Schema => Ok(Outcome::done(countersign::judge::policy::schema_text().to_owned())),
         }
     }
