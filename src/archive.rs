@@ -127,6 +127,12 @@ impl DataDir {
         Ok(())
     }
 
+    /// What replays of records of an epoch read from.
+    #[must_use]
+    pub fn archive(&self, epoch: u32) -> impl Archive {
+        InEpoch { data: self, epoch }
+    }
+
     /// Decides again what a record says was decided.
     #[must_use]
     pub fn replay(&self, located: &Located) -> Option<Replay> {

@@ -21,6 +21,7 @@ pub mod inventory;
 pub mod judge;
 pub mod listing;
 pub mod overrides;
+pub mod policy_tools;
 pub mod publisher;
 pub mod record;
 pub mod replay;

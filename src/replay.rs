@@ -132,7 +132,11 @@ fn again(used: &Use, archive: &dyn Archive) -> Result<Decision, String> {
         .ok_or_else(|| "the resolution had ended at the time of the use".into())
 }
 
-fn request(digest: &Digest, ip: Option<&str>, archive: &dyn Archive) -> Result<Request, String> {
+/// Reads a recorded request back, with the address that it came from.
+///
+/// # Errors
+/// Names what is missing.
+pub fn request(digest: &Digest, ip: Option<&str>, archive: &dyn Archive) -> Result<Request, String> {
     let bytes = archive.blob(digest).ok_or_else(|| format!("the request {digest} is missing"))?;
     let mut request: Request =
         serde_json::from_slice(&bytes).map_err(|error| format!("the request cannot be read: {error}"))?;
@@ -140,7 +144,11 @@ fn request(digest: &Digest, ip: Option<&str>, archive: &dyn Archive) -> Result<R
     Ok(request)
 }
 
-fn orders_at(sequence: u64, archive: &dyn Archive) -> Result<KillSet, String> {
+/// The kill set after an entry of the kill log.
+///
+/// # Errors
+/// When the kill log ends before it.
+pub fn orders_at(sequence: u64, archive: &dyn Archive) -> Result<KillSet, String> {
     let known = u64::try_from(archive.orders().len()).unwrap_or(u64::MAX);
     if sequence > known {
         return Err(format!("kill order {sequence} is missing from the kill log, which ends at {known}"));

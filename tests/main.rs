@@ -21,6 +21,7 @@ mod golden;
 mod http;
 mod jose_vectors;
 mod jwks;
+mod policies;
 mod policy_properties;
 mod process;
 mod properties;

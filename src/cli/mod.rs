@@ -22,6 +22,7 @@ mod failure;
 mod inventory;
 mod lint;
 mod paint;
+mod policy;
 mod reference;
 mod remote;
 mod revoke;
@@ -136,6 +137,9 @@ enum Command {
     /// List, check and make trust anchors; sign statements
     #[command(subcommand)]
     Anchors(anchors::Anchors),
+    /// Check, test and compare policies
+    #[command(subcommand)]
+    Policy(policy::Policy),
     /// What is wrong with this installation, and what to do about it
     Doctor(doctor::Doctor),
     /// Print a completion script for a shell
@@ -198,6 +202,7 @@ fn run(command: Command, context: &Context) -> Result<Outcome, Failure> {
         Command::BreakGlass(command) => command.run(context),
         Command::Lint(lint) => lint.run(context),
         Command::Anchors(anchors) => anchors.run(context),
+        Command::Policy(policy) => policy.run(context),
         Command::Doctor(doctor) => doctor.run(context),
         Command::Completions(completions) => completions.run(&mut Cli::command()),
     }

@@ -28,6 +28,7 @@ mod load;
 pub mod obligation;
 mod shape;
 mod slice;
+pub mod trial;
 
 pub use annotations::Rule;
 pub use conform::conforms;
@@ -162,7 +163,7 @@ pub fn rule_once(
 /// Evaluates the policies.
 #[must_use]
 pub fn rule(client: &Resolved, policies: &Policies, question: &Question<'_>, reach: &Reach<'_>) -> Ruling {
-    let mut ruling = Ruling::unanswered(client, question);
+    let mut ruling = Ruling::unanswered(client.version, question);
     let told = match &client.principal {
         Ok(who) => evaluate(who, policies, question, reach, &mut ruling),
         Err(rule) => Err(rule.to_string()),
@@ -228,9 +229,9 @@ fn parts_of<'a>(reach: &Reach<'a>) -> Vec<(Act, &'a str)> {
 }
 
 impl Ruling {
-    fn unanswered(client: &Resolved, question: &Question<'_>) -> Self {
+    fn unanswered(client: Digest, question: &Question<'_>) -> Self {
         Self {
-            client: client.version,
+            client,
             asked: question.asked.clone(),
             gateway: question.source.gateway.clone(),
             region: question.source.region.clone(),
@@ -291,6 +292,12 @@ impl Ruling {
         self.obligations
             .iter()
             .find_map(|obliged| if let Obligation::FreshResolution(age) = obliged.what { Some(age) } else { None })
+    }
+
+    /// The longest life that the policies give what they permit.
+    fn longest(&self) -> Option<Duration> {
+        let limit = |obliged: &Obliged| if let Obligation::MaxLifetime(span) = obliged.what { Some(span) } else { None };
+        self.ttl.into_iter().chain(self.obligations.iter().filter_map(limit)).min()
     }
 
     fn denial(&mut self, tally: &Tally, policies: &Policies, about: &str) -> Option<Denied> {
@@ -381,8 +388,7 @@ impl Permit {
     /// The longest life that the policies give what they permit.
     #[must_use]
     pub fn longest(&self) -> Option<Duration> {
-        let limit = |obliged: &Obliged| if let Obligation::MaxLifetime(span) = obliged.what { Some(span) } else { None };
-        self.ruling.ttl.into_iter().chain(self.ruling.obligations.iter().filter_map(limit)).min()
+        self.ruling.longest()
     }
 
     /// How old the client's documents may be.
