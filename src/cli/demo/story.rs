@@ -217,6 +217,7 @@ impl<'a> Story<'a> {
         let fail = |error: countersign::evidence::ReadError| unexpected(&error);
         let audit = LogReader::open(config.data_dir.join("evidence")).and_then(|log| log.verify(&mut |_| {})).map_err(fail)?;
         let records: u64 = audit.epochs.iter().map(|epoch| epoch.records).sum();
+        self.a_stricter_policy()?;
         let sentence = "the log is one unbroken chain, the kill -9 notwithstanding";
         self.step(sentence, records > 0, &format!("{records} records, {} blobs", audit.blobs));
         Ok(())

@@ -4,7 +4,12 @@ use serde_json::{Value, json};
 
 use super::{Asked, Story};
 use crate::cli::failure::Failure;
+use countersign::archive::DataDir;
+use countersign::config::Config;
 use countersign::demo::{PARTNER_AGENT, SPAWNED_AGENT};
+use countersign::judge::policy::PolicyFile;
+use countersign::policy_tools::backtest::{Plan, backtest};
+use countersign::rules;
 
 impl Story<'_> {
     pub(super) async fn partners_and_their_agents(&mut self) -> Result<(), Failure> {
@@ -66,6 +71,33 @@ impl Story<'_> {
         Ok(())
     }
 }
+
+impl Story<'_> {
+    /// What a security engineer asks before a policy goes live.
+    pub(super) fn a_stricter_policy(&mut self) -> Result<(), Failure> {
+        let config = Config::load(Some(&self.world.config_file()), [])?;
+        let mut new = rules::read_policies(&config.policies)?;
+        new.files.push(PolicyFile { name: "strict.cedar".into(), text: STRICTER.into() });
+        let data = DataDir::open(&config.data_dir)?;
+        let plan = Plan { new, against: None, since: None, until: None };
+        let tried = backtest(&data, &config.log_origin(), &plan, &mut |_| {})?;
+        let denied: u64 = tried.changes.iter().filter(|group| group.change.what == "allow→deny").map(|g| g.decisions).sum();
+        let fits = denied == 3 && tried.not_replayable.is_empty() && tried.unchanged + denied == tried.decisions;
+        let said = tried.changes.first().map(|group| format!(", {}", group.change.new.code)).unwrap_or_default();
+        let note = format!("{denied} of {} allow→deny{said}", tried.decisions);
+        self.step("a stricter policy, tried on all of them: what it would have changed", fits, &note);
+        Ok(())
+    }
+}
+
+/// Who speaks for itself stays out.
+const STRICTER: &str = r#"
+@id("strict/vouched-only")
+@code("policy.self_asserted")
+@advice("Present a statement of an issuer that an anchor trusts.")
+forbid (principal, action == Action::"admit", resource)
+when { principal.assurance == "self_asserted" };
+"#;
 
 fn request(client: &str, statement: &str, asked: &Value) -> Value {
     json!({ "client": { "id": client, "software_statement": statement }, "request": asked, "source": { "gateway": "gw-demo" } })
