@@ -94,12 +94,7 @@ pub struct Count {
 ///
 /// # Errors
 /// When the evidence cannot be read.
-pub fn backtest(
-    data: &DataDir,
-    origin: &str,
-    plan: &Plan,
-    progress: &mut dyn FnMut(u64),
-) -> Result<Backtest, ArchiveError> {
+pub fn backtest(data: &DataDir, origin: &str, plan: &Plan, progress: &mut dyn FnMut(u64)) -> Result<Backtest, ArchiveError> {
     let mut run = Run {
         data,
         plan,
@@ -129,8 +124,7 @@ pub fn backtest(
 }
 
 fn counts(map: HashMap<Box<str>, u64>) -> Vec<Count> {
-    let mut all: Vec<Count> =
-        map.into_iter().map(|(name, decisions)| Count { name: name.into(), decisions }).collect();
+    let mut all: Vec<Count> = map.into_iter().map(|(name, decisions)| Count { name: name.into(), decisions }).collect();
     all.sort_by(|a, b| b.decisions.cmp(&a.decisions).then_with(|| a.name.cmp(&b.name)));
     all
 }

@@ -197,6 +197,10 @@ mod tests {
             clients: vec![count("https://c.example/x", 17)],
         };
         insta::assert_snapshot!(render(&report, Paint::plain(), false));
-        insta::assert_snapshot!(render(&Backtest { decisions: 2, judged: 1, unchanged: 2, ..Backtest::default() }, Paint::plain(), true));
+        insta::assert_snapshot!(render(
+            &Backtest { decisions: 2, judged: 1, unchanged: 2, ..Backtest::default() },
+            Paint::plain(),
+            true
+        ));
     }
 }
