@@ -38,3 +38,38 @@ fn the_examples() {
     assert!(examples.len() >= 3, "{examples:?}");
     examples.iter().for_each(|directory| sound(directory));
 }
+
+/// Words of the schema that policies write: attributes, and members of contexts.
+fn members(schema: &str) -> Vec<String> {
+    let code: String = schema.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
+    let before_colon = code.split(['{', ',', '}', '\n']).filter_map(|part| part.trim().split_once(':'));
+    let names = before_colon.map(|(name, _)| name.trim().trim_end_matches('?').to_owned());
+    names.filter(|name| !["principal", "context"].contains(&name.as_str())).collect()
+}
+
+#[test]
+fn the_page_has_every_fact_annotation_and_obligation() {
+    let page = fs::read_to_string(root().join("docs/policies.md")).unwrap();
+    let names = members(countersign::judge::policy::schema_text());
+    assert!(names.len() > 40 && names.contains(&"firstSeen".to_owned()) && names.contains(&"weekday".to_owned()), "{names:?}");
+    for name in names {
+        assert!(page.contains(&format!("`{name}`")) || page.contains(&format!("`{name}?`")), "docs/policies.md lacks `{name}`");
+    }
+    for text in
+        ["require_pkce", "require_proof", "fresh_resolution:5m", "step_up", "step_up:ACR", "notify:WHO", "max_lifetime:15m"]
+    {
+        assert!(countersign::judge::policy::Obligation::parse_list(text).is_ok(), "{text}");
+        assert!(page.contains(&format!("`{text}`")), "docs/policies.md lacks {text}");
+    }
+    for name in ["id", "code", "advice", "ttl", "obligation", "mode"] {
+        assert!(page.contains(&format!("| `@{name}(")), "docs/policies.md lacks @{name}");
+    }
+}
+
+/// The first example of the page is one.
+#[test]
+fn the_cases_of_the_page_are_cases() {
+    let page = fs::read_to_string(root().join("docs/policies.md")).unwrap();
+    let yaml = page.split("```yaml\n").nth(1).unwrap().split("```").next().unwrap();
+    assert_eq!(cases::parse("docs/policies.md", yaml).unwrap().cases.len(), 1);
+}

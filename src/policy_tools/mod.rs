@@ -4,6 +4,8 @@
 pub mod backtest;
 pub mod cases;
 pub mod check;
+pub mod diff;
+pub mod prove;
 pub mod scope;
 pub mod testing;
 pub mod verdicts;

@@ -1,5 +1,6 @@
 //! The service over a real HTTPS origin: what it fetches, what it keeps, what it answers, and that all of it replays.
 
+mod backtest;
 mod caching;
 mod crowds;
 mod events;

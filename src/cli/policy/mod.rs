@@ -13,6 +13,7 @@ use countersign::rules::read_policies;
 
 mod backtest;
 mod check;
+mod diff;
 mod test;
 
 /// Check, test, compare policies.
@@ -22,6 +23,8 @@ pub(crate) enum Policy {
     Check(check::Check),
     /// Run the cases beside the policies: *.test.yaml
     Test(test::Test),
+    /// What changed between two directories; with --prove, whether more can be allowed
+    Diff(diff::DiffCommand),
     /// What other policies would have changed: recorded decisions, judged again
     Backtest(backtest::BacktestCommand),
     /// Print the schema that policies are validated against
@@ -33,6 +36,7 @@ impl Policy {
         match self {
             Self::Check(check) => check.run(context),
             Self::Test(test) => test.run(context),
+            Self::Diff(diff) => diff.run(context),
             Self::Backtest(backtest) => backtest.run(context),
             Self::Schema => Ok(Outcome::done(countersign::judge::policy::schema_text().to_owned())),
         }
