@@ -7,4 +7,5 @@ mod inventory;
 mod kills;
 mod misbehaviour;
 mod overrides;
+mod policies;
 mod reloading;
