@@ -137,15 +137,7 @@ pub(crate) struct Judged {
 impl Case {
     pub(crate) fn new(rules: RulesSource, request: Request) -> Self {
         let rules = Rules::parse(rules).unwrap_or_else(|error| panic!("{error}"));
-        Self {
-            request,
-            rules,
-            orders: vec![],
-            overrides: vec![],
-            at: at(AT),
-            web: BTreeMap::new(),
-            again: BTreeMap::new(),
-        }
+        Self { request, rules, orders: vec![], overrides: vec![], at: at(AT), web: BTreeMap::new(), again: BTreeMap::new() }
     }
 
     pub(crate) fn document(mut self, url: &str, body: impl Into<Vec<u8>>) -> Self {

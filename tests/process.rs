@@ -322,7 +322,7 @@ async fn changed_policies_reload() {
     assert_eq!(gist(&server.ask(CLIENT).await).0, "allow");
     server.signal(Signal::TERM);
     assert_eq!(server.ended().await, Some(0));
-    assert_eq!(check_replays(place.data(), &place.config.log_origin()), 6);
+    assert_eq!(check_replays(place.data(), &place.config.log_origin()), 7);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -86,15 +86,23 @@ fn odd() -> impl Strategy<Value = String> {
 fn claims() -> impl Strategy<Value = Value> {
     let texts = [option::of(odd()), option::of(odd()), option::of(odd()), option::of(odd()), option::of(odd())];
     let class = option::of(select(vec!["agent", "ünïcödé \"class\"", "\\"]));
-    let sub = prop_oneof![Just("https://client.example/x".to_owned()), Just("https://[2001:db8::1]:8443/x".into()), "[!-~]{1,30}"];
+    let sub =
+        prop_oneof![Just("https://client.example/x".to_owned()), Just("https://[2001:db8::1]:8443/x".into()), "[!-~]{1,30}"];
     (texts, class, sub, any::<bool>()).prop_map(|([owner, purpose, environment, id, version], class, sub, redirects)| {
         let mut claims = json!({ "sub": sub, "client_name": "Example", "token_endpoint_auth_method": "none" });
-        let optional = [("owner", owner), ("purpose", purpose), ("environment", environment), ("software_id", id), ("software_version", version)];
+        let optional = [
+            ("owner", owner),
+            ("purpose", purpose),
+            ("environment", environment),
+            ("software_id", id),
+            ("software_version", version),
+        ];
         let optional = optional.into_iter().chain([("client_class", class.map(str::to_owned))]);
         for (name, value) in optional.filter_map(|(name, value)| Some((name, value?))) {
             claims[name] = value.into();
         }
-        claims["redirect_uris"] = if redirects { json!(["https://client.example/cb", "http://127.0.0.1/cb"]) } else { json!([]) };
+        claims["redirect_uris"] =
+            if redirects { json!(["https://client.example/cb", "http://127.0.0.1/cb"]) } else { json!([]) };
         if !redirects {
             claims["grant_types"] = json!(["client_credentials"]);
         }

@@ -26,7 +26,9 @@ struct Ends {
 
 impl Ends {
     fn policies(&self) -> Vec<String> {
-        let permit = |annotation: &str, action: &str| format!("{annotation} permit (principal, action == Action::{action:?}, resource);");
+        let permit = |annotation: &str, action: &str| {
+            format!("{annotation} permit (principal, action == Action::{action:?}, resource);")
+        };
         let ttl = |seconds: Option<u64>| seconds.map(|seconds| format!("@ttl(\"{seconds}s\")")).unwrap_or_default();
         let obligation = self.obligation.map(|seconds| format!("@obligation(\"max_lifetime:{seconds}s\")")).unwrap_or_default();
         let mut list = vec![
@@ -100,7 +102,8 @@ fn obligations_hold_under_an_override() {
 #[test]
 fn obligations_do_not_depend_on_how_policies_are_indexed() {
     let asking = Asking { scopes: vec![], tools: vec!["search.web"], region: None, ip: None, ticket: None };
-    for principal in ["principal", "principal in Class::\"agent\"", "principal in Anchor::\"registry\"", "principal is Client"] {
+    for principal in ["principal", "principal in Class::\"agent\"", "principal in Anchor::\"registry\"", "principal is Client"]
+    {
         let permit = format!("@obligation(\"step_up\") permit ({principal}, action, resource);");
         let forbid = "forbid (principal, action == Action::\"admit\", resource);".to_owned();
         for list in [vec![open(), permit.clone(), forbid.clone()], vec![forbid, permit]] {

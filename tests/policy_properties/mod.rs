@@ -139,7 +139,9 @@ pub(crate) fn json_of(decision: &Decision) -> Value {
 
 /// What is granted, scopes and tools apart; nothing when it is no allow.
 pub(crate) fn granted(decision: &Decision) -> [Vec<String>; 2] {
-    decision.allowed().map_or_else(Default::default, |allowed| [allowed.grant().scopes().to_vec(), allowed.grant().tools().to_vec()])
+    decision
+        .allowed()
+        .map_or_else(Default::default, |allowed| [allowed.grant().scopes().to_vec(), allowed.grant().tools().to_vec()])
 }
 
 #[track_caller]

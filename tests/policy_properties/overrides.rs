@@ -97,12 +97,17 @@ fn what_an_override_lifts() {
         let set: Vec<String> = list.iter().map(|text| (*text).to_owned()).collect();
         move || case("basic-ES256", policies(&set), &search())
     };
-    lifted("no policy for the client", under(&["permit (principal, action == Action::\"useScope\", resource);"]), "policy.denied");
+    lifted(
+        "no policy for the client",
+        under(&["permit (principal, action == Action::\"useScope\", resource);"]),
+        "policy.denied",
+    );
     let forbids = "@code(\"policy.night\") forbid (principal, action == Action::\"admit\", resource);";
     lifted("a policy against the client", under(&["permit (principal, action, resource);", forbids]), "policy.night");
     let tool = "forbid (principal, action == Action::\"callTool\", resource);";
     lifted("a policy against the tool", under(&["permit (principal, action, resource);", tool]), "policy.denied");
-    let fails = "forbid (principal, action == Action::\"admit\", resource) when { principal.depth + 9223372036854775807 + 1 > 0 };";
+    let fails =
+        "forbid (principal, action == Action::\"admit\", resource) when { principal.depth + 9223372036854775807 + 1 > 0 };";
     lifted("a policy that fails", under(&["permit (principal, action, resource);", fails]), "policy.error");
     let eu = |source: &mut countersign::judge::RulesSource| source.anchors[1].text.push_str("[source]\nregions = [\"eu\"]\n");
     lifted("another region", || case_with("basic-ES256", &search(), eu), "source.not_allowed");

@@ -6,13 +6,18 @@ use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 use serde_json::Value;
 
-use super::{Asking, CLIENTS, SCOPES, TOOLS, asking, assert_within, case, case_with, few, granted, json_of, open, policies, policy, policy_set};
+use super::{
+    Asking, CLIENTS, SCOPES, TOOLS, asking, assert_within, case, case_with, few, granted, json_of, open, policies, policy,
+    policy_set,
+};
 
 /// The decision but for what names the policy set, and the findings.
 fn but_for_findings(decision: &countersign::judge::Decision) -> Value {
     let mut json = json_of(decision);
     let members = json.as_object_mut().unwrap();
-    (members.remove("rules"), members.remove("findings"));
+    for name in ["rules", "findings"] {
+        members.remove(name);
+    }
     json
 }
 
@@ -24,7 +29,9 @@ fn some(of: &'static [&'static str]) -> impl Strategy<Value = Vec<&'static str>>
 /// Policies that permit these scopes and tools and everybody.
 fn permitting(scopes: &[&str], tools: &[&str]) -> Vec<String> {
     let each = |action: &str, kind: &str, list: &[&str]| -> Vec<String> {
-        list.iter().map(|name| format!("permit (principal, action == Action::{action:?}, resource == {kind}::{name:?});")).collect()
+        list.iter()
+            .map(|name| format!("permit (principal, action == Action::{action:?}, resource == {kind}::{name:?});"))
+            .collect()
     };
     let admit = "permit (principal, action == Action::\"admit\", resource);".to_owned();
     [vec![admit], each("useScope", "Scope", scopes), each("callTool", "Tool", tools)].concat()
@@ -56,7 +63,8 @@ impl Sources {
 
     #[track_caller]
     fn grant(&self) -> (Code, [Vec<String>; 2]) {
-        let asking = Asking { scopes: self.asked[0].clone(), tools: self.asked[1].clone(), region: None, ip: None, ticket: None };
+        let asking =
+            Asking { scopes: self.asked[0].clone(), tools: self.asked[1].clone(), region: None, ip: None, ticket: None };
         let judged = case_with(self.statement, &asking, |source| {
             source.anchors[1].text = vouching(&self.vouched[0], &self.vouched[1]);
             source.policies = policies(&permitting(&self.permitted[0], &self.permitted[1]));
@@ -90,8 +98,12 @@ impl Sources {
 fn sources() -> impl Strategy<Value = Sources> {
     let pair = || (some(&SCOPES), some(&TOOLS)).prop_map(|(scopes, tools)| [scopes, tools]);
     let statement = select(vec!["basic-ES256", "scope-narrow", "no-scope", "no-limits"]);
-    (pair(), statement, pair(), pair())
-        .prop_map(|(asked, statement, vouched, permitted)| Sources { asked, statement, vouched, permitted })
+    (pair(), statement, pair(), pair()).prop_map(|(asked, statement, vouched, permitted)| Sources {
+        asked,
+        statement,
+        vouched,
+        permitted,
+    })
 }
 
 proptest! {
@@ -159,8 +171,10 @@ proptest! {
 /// denied for what it would have had, and it comes in with less.
 #[test]
 fn a_forbid_of_a_tool_lets_in_whom_that_tool_kept_out() {
-    let asking = Asking { scopes: vec!["search"], tools: vec!["search.web", "search.mail"], region: None, ip: None, ticket: None };
-    let keeps_out = "forbid (principal, action == Action::\"admit\", resource) when { context.granted.tools.contains(\"search.mail\") };";
+    let asking =
+        Asking { scopes: vec!["search"], tools: vec!["search.web", "search.mail"], region: None, ip: None, ticket: None };
+    let keeps_out =
+        "forbid (principal, action == Action::\"admit\", resource) when { context.granted.tools.contains(\"search.mail\") };";
     let mut set = vec![open(), keeps_out.to_owned()];
     let denied = case("no-limits", policies(&set), &asking).decide().decision;
     assert_eq!(denied.code(), Code::PolicyDenied);
@@ -175,7 +189,9 @@ fn an_evaluation_error_is_told_as_one() {
     let asking = Asking { scopes: vec!["search"], tools: vec!["search.web"], region: None, ip: None, ticket: None };
     for action in ["admit", "useScope", "callTool"] {
         for effect in ["permit", "forbid"] {
-            let fails = format!("{effect} (principal, action == Action::{action:?}, resource) when {{ principal.depth + 9223372036854775807 + 1 > 0 }};");
+            let fails = format!(
+                "{effect} (principal, action == Action::{action:?}, resource) when {{ principal.depth + 9223372036854775807 + 1 > 0 }};"
+            );
             let decision = case("basic-ES256", policies(&[open(), fails]), &asking).decide().decision;
             assert_eq!(decision.code_name(), "policy.error", "{effect} {action}: {}", decision.detail());
             assert!(decision.detail().contains("\"p1\" cannot be evaluated"), "{}", decision.detail());

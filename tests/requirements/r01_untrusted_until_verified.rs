@@ -23,7 +23,12 @@ fn no_allow_without_all_of_it() {
     let stranger = request_with(Fixture::committed("node").statement("basic-ES256"));
     check("a statement of nobody's issuer", Case::new(nobody(), stranger), Code::StatementUntrustedIssuer, 0);
     check("a statement that a stranger signed", about("stranger-signs"), Code::JoseSignature, 0);
-    check("a document about another client", about("document").document(CLIENT, "{\"client_id\":\"https://x.example/\"}"), Code::CimdClientIdMismatch, 1);
+    check(
+        "a document about another client",
+        about("document").document(CLIENT, "{\"client_id\":\"https://x.example/\"}"),
+        Code::CimdClientIdMismatch,
+        1,
+    );
     let mut gone = about("document");
     gone.web.clear();
     check("a document that does not come", gone, Code::FetchUnreachable, 1);

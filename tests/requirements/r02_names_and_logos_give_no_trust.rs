@@ -11,14 +11,29 @@ use crate::policy_properties::{case, policies};
 /// What the answer says about trust, class, owner and the grant.
 #[track_caller]
 fn check(what: &str, claims: Value) {
-    let mut document = json!({ "client_id": CLIENT, "redirect_uris": ["https://client.example/cb"], "token_endpoint_auth_method": "none" });
+    let mut document =
+        json!({ "client_id": CLIENT, "redirect_uris": ["https://client.example/cb"], "token_endpoint_auth_method": "none" });
     let plain = answer(what, &about("document").document(CLIENT, document.to_string())).1;
     document.as_object_mut().unwrap().extend(claims.as_object().unwrap().clone());
     let adorned = answer(what, &about("document").document(CLIENT, document.to_string())).1;
-    for place in ["/decision", "/trust/assurance", "/trust/anchor", "/client/class", "/client/owner", "/client/purpose", "/grant", "/approval", "/lifetime"] {
+    for place in [
+        "/decision",
+        "/trust/assurance",
+        "/trust/anchor",
+        "/client/class",
+        "/client/owner",
+        "/client/purpose",
+        "/grant",
+        "/approval",
+        "/lifetime",
+    ] {
         assert_eq!(adorned.pointer(place), plain.pointer(place), "{what}: {place}");
     }
-    assert_eq!((&adorned["trust"]["assurance"], &adorned["client"]["class"]), (&json!("self_asserted"), &json!("public")), "{what}");
+    assert_eq!(
+        (&adorned["trust"]["assurance"], &adorned["client"]["class"]),
+        (&json!("self_asserted"), &json!("public")),
+        "{what}"
+    );
 }
 
 #[test]

@@ -40,7 +40,9 @@ fn an_anchor_without_an_approval_is_none() {
 
 #[test]
 fn every_allow_names_its_approver() {
-    for (name, anchor, ticket) in [("document", "web", "SEC-1"), ("basic-ES256", "registry", "SEC-2"), ("chain:depth-2", "registry", "SEC-2")] {
+    for (name, anchor, ticket) in
+        [("document", "web", "SEC-1"), ("basic-ES256", "registry", "SEC-2"), ("chain:depth-2", "registry", "SEC-2")]
+    {
         let (_, json) = answer(name, &about(name));
         let expect = json!({ "by": "sec@acme.example", "ticket": ticket, "anchor": anchor });
         for member in ["by", "ticket", "anchor"] {

@@ -24,11 +24,21 @@ fn check(what: &str, case: &Case, code: Code, fetches: usize) {
 fn an_anchor_says_from_where() {
     let regions = "regions = [\"eu\"]";
     check("from its region", &from("document", Some("eu"), None, regions), Code::Ok, 1);
-    check("from another region, and nothing is fetched", &from("document", Some("us"), None, regions), Code::SourceNotAllowed, 0);
+    check(
+        "from another region, and nothing is fetched",
+        &from("document", Some("us"), None, regions),
+        Code::SourceNotAllowed,
+        0,
+    );
     check("from nowhere in particular", &from("document", None, None, regions), Code::SourceNotAllowed, 0);
     let networks = "networks = [\"10.0.0.0/8\"]";
     check("from its network", &from("basic-ES256", None, Some("10.0.0.1"), networks), Code::Ok, 0);
-    check("from its network, as an IPv6 stack writes it", &from("basic-ES256", None, Some("::ffff:10.0.0.1"), networks), Code::Ok, 0);
+    check(
+        "from its network, as an IPv6 stack writes it",
+        &from("basic-ES256", None, Some("::ffff:10.0.0.1"), networks),
+        Code::Ok,
+        0,
+    );
     check("from another network", &from("basic-ES256", None, Some("192.0.2.1"), networks), Code::SourceNotAllowed, 0);
     check("from an unknown address", &from("basic-ES256", None, None, networks), Code::SourceNotAllowed, 0);
     let mut gateway = from("basic-ES256", None, None, "gateways = [\"gw-eu-*\"]");

@@ -34,14 +34,21 @@ fn what_all_four_agree_on() {
     check("no tool is left", full, &[], &asking(&["search"], &["shell"]), Err(Code::GrantTool));
     check("nobody grants a pattern", full, &[], &asking(&["files.*"], &[]), Err(Code::GrantScope));
     let no_writing = "forbid (principal, action == Action::\"useScope\", resource == Scope::\"files.write\");";
-    check("the policy withholds one of two", full, &[no_writing], &asking(&["files.write", "search"], &[]), Ok((&["search"], &[])));
+    check(
+        "the policy withholds one of two",
+        full,
+        &[no_writing],
+        &asking(&["files.write", "search"], &[]),
+        Ok((&["search"], &[])),
+    );
     check("the policy withholds all", full, &[no_writing], &asking(&["files.write"], &[]), Err(Code::PolicyDenied));
 }
 
 #[test]
 fn a_scope_only_with_its_tool() {
     let bound = "forbid (principal, action == Action::\"useScope\", resource == Scope::\"files.read\") unless { context.asked.tools == [\"files.read\"] };";
-    let check = |what, tools: &[&'static str], expect| check(what, "basic-ES256", &[bound], &asking(&["files.read"], tools), expect);
+    let check =
+        |what, tools: &[&'static str], expect| check(what, "basic-ES256", &[bound], &asking(&["files.read"], tools), expect);
     check("with its tool", &["files.read"], Ok((&["files.read"], &["files.read"])));
     check("with no tool", &[], Err(Code::PolicyDenied));
     check("with another tool too", &["files.read", "search.web"], Err(Code::PolicyDenied));

@@ -26,11 +26,19 @@ fn at_most_what_the_parent_has() {
     check("an hour more", &about("chain:lifetime-more"), Code::DelegationLifetime);
     check("four levels", &about("chain:depth-4"), Code::Ok);
     check("five levels", &about("chain:depth-5"), Code::DelegationTooDeep);
-    check("a level more than its anchor allows", &anchored("chain:depth-2", REGISTRY, "max_lifetime", "max_delegation_depth = 1\nmax_lifetime"), Code::DelegationTooDeep);
+    check(
+        "a level more than its anchor allows",
+        &anchored("chain:depth-2", REGISTRY, "max_lifetime", "max_delegation_depth = 1\nmax_lifetime"),
+        Code::DelegationTooDeep,
+    );
     check("a parent that vouches for its ancestor", &about("chain:loop"), Code::DelegationLoop);
     check("a parent that has no key to vouch with", &about("chain:of-no-keys"), Code::DelegationNotAllowed);
-    check("signed by a stranger", &about("chain:stranger-signs"), Code::JoseSignature);
-    check("a parent that was killed", &about("chain:depth-2").killing(TargetKind::Client, "https://agents.example/1"), Code::RevocationKilled);
+    check("signed by the registry instead of its parent", &about("chain:registry-signs"), Code::JoseKid);
+    check(
+        "a parent that was killed",
+        &about("chain:depth-2").killing(TargetKind::Client, "https://agents.example/1"),
+        Code::RevocationKilled,
+    );
 }
 
 #[test]
@@ -49,6 +57,10 @@ fn the_grant_of_a_child_is_within_each_parent_s() {
 #[test]
 fn the_whole_chain_is_shown() {
     let (_, json) = answer("depth 2", &about("chain:depth-2"));
-    let chain: Vec<&str> = json["trust"]["delegation"].as_array().unwrap().iter().map(|link| link["client"].as_str().unwrap()).collect();
-    assert_eq!((json!(chain), json["trust"]["path"].as_array().unwrap().len()), (json!(["https://agents.example/root", "https://agents.example/1"]), 3));
+    let chain: Vec<&str> =
+        json["trust"]["delegation"].as_array().unwrap().iter().map(|link| link["client"].as_str().unwrap()).collect();
+    assert_eq!(
+        (json!(chain), json["trust"]["path"].as_array().unwrap().len()),
+        (json!(["https://agents.example/root", "https://agents.example/1"]), 3)
+    );
 }

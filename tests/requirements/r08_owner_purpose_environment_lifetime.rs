@@ -11,7 +11,11 @@ use crate::policy_properties::{case, open, policies};
 fn denied(what: &str, name: &str) {
     let (code, json) = answer(what, &about(name));
     assert_eq!(code, Code::PolicyDenied, "{what}");
-    assert_eq!(json["policy"], json!({ "forbids": ["default/owner-and-purpose"], "advice": "Issue the statement with `owner` and `purpose`." }), "{what}");
+    assert_eq!(
+        json["policy"],
+        json!({ "forbids": ["default/owner-and-purpose"], "advice": "Issue the statement with `owner` and `purpose`." }),
+        "{what}"
+    );
 }
 
 #[test]
@@ -36,7 +40,11 @@ fn whose_it_is_and_what_for_is_in_the_answer() {
     told("without an environment", &about("environment-absent"), [Some("team@client.example"), Some("file search"), None]);
     told("by its own word, which does not count", &about("document"), [None, None, None]);
     let attributes = "[attributes]\nowner = \"it@acme.example\"\npurpose = \"tools\"\nenvironment = \"test\"\n[web]";
-    told("by its anchor", &anchored("document", WEB, "[web]", attributes), [Some("it@acme.example"), Some("tools"), Some("test")]);
+    told(
+        "by its anchor",
+        &anchored("document", WEB, "[web]", attributes),
+        [Some("it@acme.example"), Some("tools"), Some("test")],
+    );
 }
 
 #[test]

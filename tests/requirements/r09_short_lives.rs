@@ -20,9 +20,14 @@ fn the_first_end_counts() {
     ends("the anchor's longest life", &about("document"), "2026-11-23T12:00:00.000Z");
     ends("a shorter one", &anchored("document", WEB, "\"24h\"", "\"90s\""), "2026-11-22T12:01:30.000Z");
     ends("the statement's end", &about("basic-ES256"), "2026-11-23T00:00:00.000Z");
-    ends("the approval's end", &anchored("basic-ES256", REGISTRY, "until = 2027-05-01", "until = 2026-11-22T12:10:00Z"), "2026-11-22T12:10:00.000Z");
+    ends(
+        "the approval's end",
+        &anchored("basic-ES256", REGISTRY, "until = 2027-05-01", "until = 2026-11-22T12:10:00Z"),
+        "2026-11-22T12:10:00.000Z",
+    );
     let with = |annotation: &str| {
-        let tool = format!("{annotation} permit (principal, action == Action::\"callTool\", resource == Tool::\"search.web\");");
+        let tool =
+            format!("{annotation} permit (principal, action == Action::\"callTool\", resource == Tool::\"search.web\");");
         case("basic-ES256", policies(&[open(), tool]), &asking(&[], &["search.web"]))
     };
     ends("a policy's @ttl", &with("@ttl(\"15m\")"), "2026-11-22T12:15:00.000Z");

@@ -32,7 +32,11 @@ async fn from_the_next_request_on_without_a_fetch() {
     ] {
         let order = world.kill(kind, &value).await;
         let killed = world.ask(&ask).await;
-        assert_eq!((gist(&killed), &killed["revocation"]["state"]), (("deny", "revocation.killed", "hit"), &json!("killed")), "{kind:?}");
+        assert_eq!(
+            (gist(&killed), &killed["revocation"]["state"]),
+            (("deny", "revocation.killed", "hit"), &json!("killed")),
+            "{kind:?}"
+        );
         world.lift(order).await;
         let lifted = world.ask(&ask).await;
         assert_eq!(gist(&lifted), ("allow", "ok", "hit"), "{kind:?} lifted");
@@ -54,7 +58,9 @@ async fn a_change_of_behaviour_is_a_reason() {
     let mut answers = vec![world.ask(&ask).await];
     let mut changed: Value = serde_json::from_str(&document("Example")).unwrap();
     changed["redirect_uris"] = json!(["https://client.example/elsewhere"]);
-    for (name, document, code) in [("another name", document("Renamed"), "ok"), ("another redirect URI", changed.to_string(), "policy.drift")] {
+    for (name, document, code) in
+        [("another name", document("Renamed"), "ok"), ("another redirect URI", changed.to_string(), "policy.drift")]
+    {
         world.origin.document("/oauth/client.json", &document);
         world.advance(121);
         answers.push(world.ask(&ask).await);
@@ -68,6 +74,9 @@ async fn a_change_of_behaviour_is_a_reason() {
 fn unknown_is_not_good() {
     let (code, json) = answer("closed", &about("status"));
     assert_eq!((code, &json["decision"]), (Code::RevocationUnknown, &json!("unresolved")));
-    let (code, json) = answer("open", &anchored("status", REGISTRY, "[statement]", "[revocation]\non_unknown = \"open-recorded\"\n[statement]"));
+    let (code, json) = answer(
+        "open",
+        &anchored("status", REGISTRY, "[statement]", "[revocation]\non_unknown = \"open-recorded\"\n[statement]"),
+    );
     assert_eq!((code, &json["revocation"]["state"]), (Code::Ok, &json!("unknown")), "let through, and not called good");
 }

@@ -58,8 +58,16 @@ fn what_no_document_may_have() {
     refused("plain http", &json!({ "redirect_uris": ["http://client.example/cb"] }), "metadata.invalid");
     refused("a script", &json!({ "redirect_uris": ["javascript:alert(1)"] }), "metadata.invalid");
     refused("a secret", &json!({ "client_secret": "s3cret" }), "cimd.shared_secret");
-    refused("a method that needs a secret", &json!({ "token_endpoint_auth_method": "client_secret_basic" }), "cimd.shared_secret");
-    refused("a private key", &json!({ "token_endpoint_auth_method": "private_key_jwt", "jwks": { "keys": [{ "kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo", "d": "nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A" }] } }), "cimd.private_key");
+    refused(
+        "a method that needs a secret",
+        &json!({ "token_endpoint_auth_method": "client_secret_basic" }),
+        "cimd.shared_secret",
+    );
+    refused(
+        "a private key",
+        &json!({ "token_endpoint_auth_method": "private_key_jwt", "jwks": { "keys": [{ "kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo", "d": "nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A" }] } }),
+        "cimd.private_key",
+    );
     refused("another's identifier", &json!({ "client_id": "https://client.example/other" }), "cimd.client_id_mismatch");
     let twice = about("document").document(CLIENT, format!("{{\"client_id\":{CLIENT:?},\"client_id\":{CLIENT:?}}}"));
     assert_eq!(answer("a member twice", &twice).0, Code::CimdNotJson);

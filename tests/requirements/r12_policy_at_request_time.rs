@@ -11,7 +11,8 @@ use crate::world::{World, gist, request_of};
 async fn check(world: &World, answers: &mut Vec<Value>, what: &str, policy: &str, asked: Value, expect: (&str, &str)) -> Value {
     world.policy("policy.cedar", policy);
     world.service.reload().await.unwrap().unwrap_or_else(|error| panic!("{what}: {error}"));
-    let answer = world.ask(&request_of(&json!({ "client": { "id": CLIENT }, "request": asked, "source": { "region": "eu" } }))).await;
+    let answer =
+        world.ask(&request_of(&json!({ "client": { "id": CLIENT }, "request": asked, "source": { "region": "eu" } }))).await;
     assert_eq!((gist(&answer).0, gist(&answer).1), expect, "{what}: {}", answer["detail"]);
     assert_eq!(answer["rules"], world.service.rules().digest().to_string(), "{what}");
     answers.push(answer.clone());
@@ -22,11 +23,16 @@ async fn check(world: &World, answers: &mut Vec<Value>, what: &str, policy: &str
 async fn each_request_is_judged_by_the_policy_of_its_moment() {
     let (world, mut answers) = (World::start().await, Vec::new());
     const OPEN: &str = "@id(\"open\") permit (principal, action, resource);\n";
-    let forbid = |annotations: &str, condition: &str| format!("{OPEN}{annotations} forbid (principal, action == Action::\"admit\", resource) {condition};");
+    let forbid = |annotations: &str, condition: &str| {
+        format!("{OPEN}{annotations} forbid (principal, action == Action::\"admit\", resource) {condition};")
+    };
     let asked = json!({ "scopes": ["files.read"] });
     let open = check(&world, &mut answers, "everything is permitted", OPEN, asked.clone(), ("allow", "ok")).await;
     assert_eq!(open["approval"]["policy"], json!(["open"]));
-    let night = forbid("@id(\"night\") @code(\"policy.night\") @advice(\"Ask again in the morning.\")", "when { context.clock.hour >= 12 }");
+    let night = forbid(
+        "@id(\"night\") @code(\"policy.night\") @advice(\"Ask again in the morning.\")",
+        "when { context.clock.hour >= 12 }",
+    );
     let denied = check(&world, &mut answers, "not after noon", &night, asked.clone(), ("deny", "policy.night")).await;
     assert_eq!(denied["policy"], json!({ "forbids": ["night"], "advice": "Ask again in the morning." }));
     world.advance(12 * 3600);
@@ -35,11 +41,15 @@ async fn each_request_is_judged_by_the_policy_of_its_moment() {
     check(&world, &mut answers, "not from there", &region, asked.clone(), ("deny", "policy.denied")).await;
     let ticket = forbid("@id(\"ticket\")", "unless { context has ticket }");
     check(&world, &mut answers, "not without a ticket", &ticket, asked.clone(), ("deny", "policy.denied")).await;
-    check(&world, &mut answers, "with one", &ticket, json!({ "scopes": ["files.read"], "ticket": "INC-7" }), ("allow", "ok")).await;
+    check(&world, &mut answers, "with one", &ticket, json!({ "scopes": ["files.read"], "ticket": "INC-7" }), ("allow", "ok"))
+        .await;
     let tried = forbid("@id(\"tried\") @mode(\"log_only\")", "");
     let told = check(&world, &mut answers, "tried out", &tried, asked.clone(), ("allow", "ok")).await;
     let shadow = told["findings"].as_array().unwrap().iter().find(|finding| finding["check"] == "policy.log_only").unwrap();
-    assert_eq!((&shadow["holds"], &shadow["detail"]), (&json!(false), &json!("policy \"tried\" (log_only) would forbid the client")));
+    assert_eq!(
+        (&shadow["holds"], &shadow["detail"]),
+        (&json!(false), &json!("policy \"tried\" (log_only) would forbid the client"))
+    );
     let nobody = "@id(\"else\") permit (principal in Class::\"else\", action, resource);";
     check(&world, &mut answers, "nothing permits it", nobody, asked, ("deny", "policy.denied")).await;
     // The document was fetched once, and once more at midnight.

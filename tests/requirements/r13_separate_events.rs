@@ -21,7 +21,9 @@ fn kinds(world: &World, seen: &mut usize) -> Vec<&'static str> {
 #[tokio::test]
 async fn a_record_for_each_thing_that_happened() {
     let (world, mut seen, mut answers) = (World::start().await, 0, Vec::<Value>::new());
-    let asked = |scopes: Value, tools: Value| request_of(&json!({ "client": { "id": CLIENT }, "request": { "scopes": scopes, "tools": tools } }));
+    let asked = |scopes: Value, tools: Value| {
+        request_of(&json!({ "client": { "id": CLIENT }, "request": { "scopes": scopes, "tools": tools } }))
+    };
     let full = asked(json!(["files.read"]), json!(["files.read"]));
     let mut check = |what: &str, expect: &[&str]| assert_eq!(kinds(&world, &mut seen), expect, "{what}");
     check("the service starts", &["start"]);
@@ -53,7 +55,8 @@ async fn a_record_for_each_thing_that_happened() {
 #[tokio::test]
 async fn linked_by_client_and_decision() {
     let world = World::start().await;
-    let asked = request_of(&json!({ "client": { "id": CLIENT }, "request": { "scopes": ["files.read"], "tools": ["files.read"] } }));
+    let asked =
+        request_of(&json!({ "client": { "id": CLIENT }, "request": { "scopes": ["files.read"], "tools": ["files.read"] } }));
     let answer = world.ask(&asked).await;
     world.kill(TargetKind::Client, CLIENT).await;
     let records = world.records();

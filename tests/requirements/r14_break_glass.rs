@@ -34,14 +34,19 @@ fn order(change: (&str, Value)) -> String {
 async fn from_the_order_to_its_review() {
     let (world, face) = closed().await;
     let mut answers = vec![ask(&face, json!(["files.read"]), ("deny", "policy.shut")).await];
-    for (what, change) in [("no ticket", ("ticket", json!(""))), ("no approver", ("approver", json!(""))), ("longer than a day", ("for_s", json!(86_401)))] {
+    for (what, change) in [
+        ("no ticket", ("ticket", json!(""))),
+        ("no approver", ("approver", json!(""))),
+        ("longer than a day", ("for_s", json!(86_401))),
+    ] {
         assert_eq!(face.post("/v1/overrides", &order(change)).await.status, 400, "{what}");
     }
     assert_eq!(face.post("/v1/overrides", &order(("for_s", json!(1800)))).await.status, 201);
     let used = ask(&face, json!(["files.read", "search"]), ("allow", "ok")).await;
     assert_eq!(used["grant"]["scopes"], json!(["files.read"]), "what the order covers and no more");
     assert_eq!(used["lifetime"]["not_after"], "2026-11-22T12:30:00.000Z", "no longer than the order");
-    let told = json!({ "order": 1, "by": "carol", "ticket": "INC-7", "until": "2026-11-22T12:30:00.000Z", "lifted": ["policy.shut"] });
+    let told =
+        json!({ "order": 1, "by": "carol", "ticket": "INC-7", "until": "2026-11-22T12:30:00.000Z", "lifted": ["policy.shut"] });
     assert_eq!((&used["approval"]["override"], &used["approval"]["policy"]), (&told, &json!([])));
     answers.extend([used, ask(&face, json!(["search"]), ("deny", "policy.shut")).await]);
     // Heightened logging: the use is a row of its own kind, and is counted.
@@ -49,7 +54,10 @@ async fn from_the_order_to_its_review() {
     assert_eq!((listed["decisions"].as_array().unwrap().len(), &listed["decisions"][0]["overridden"]), (1, &json!(1)));
     let metrics = face.get("/metrics").await.text();
     assert!(metrics.contains("countersign_overrides_in_force 1"), "{metrics}");
-    assert!(metrics.lines().any(|line| line.starts_with("countersign_overrides_used_total") && !line.ends_with(" 0")), "{metrics}");
+    assert!(
+        metrics.lines().any(|line| line.starts_with("countersign_overrides_used_total") && !line.ends_with(" 0")),
+        "{metrics}"
+    );
     assert_eq!(face.post("/v1/overrides/1/review", r#"{"finding":"f"}"#).await.status, 409, "it may still be used");
     world.advance(1800);
     answers.push(ask(&face, json!(["files.read"]), ("deny", "policy.shut")).await);
@@ -60,7 +68,12 @@ async fn from_the_order_to_its_review() {
     let closed = face.get("/v1/overrides").await.json()["overrides"][0]["review"].clone();
     assert_eq!(json!([closed["by"], closed["finding"]]), json!(["dave", "as meant"]));
     assert_eq!(face.post("/v1/overrides/1/review", r#"{"finding":"f"}"#).await.status, 409, "once");
-    let kinds: Vec<_> = world.records().iter().map(|located| located.record.kind()).filter(|kind| ["override", "review"].contains(kind)).collect();
+    let kinds: Vec<_> = world
+        .records()
+        .iter()
+        .map(|located| located.record.kind())
+        .filter(|kind| ["override", "review"].contains(kind))
+        .collect();
     assert_eq!(kinds, ["override", "review"]);
     world.check_evidence(&answers).await;
 }

@@ -28,11 +28,18 @@ async fn check(world: &World, query: &str, expect: &[&str]) {
 #[tokio::test]
 async fn out_of_the_evidence_alone() {
     let mut world = World::start().await;
-    world.anchor("idle.toml", &WEB.replace("\"web\"\nkind", "\"idle\"\nkind").replace("client.example", "idle.example"));
+    let (rest, _) = WEB.split_once("web = {").unwrap();
+    let idle = rest.replace("\"web\"\nkind", "\"idle\"\nkind");
+    world.anchor("idle.toml", &format!("{idle}web = {{ origins = [\"https://idle.example\"] }}\n"));
     world.service.reload().await.unwrap().unwrap();
     world.origin.document("/b.json", &document_of(OTHER, "B"));
     let statement = Fixture::committed("node").statement("sub-plain").to_owned();
-    for client in [json!({ "id": CLIENT }), json!({ "id": OTHER }), json!({ "software_statement": statement }), json!({ "id": "https://nobody.example/x" })] {
+    for client in [
+        json!({ "id": CLIENT }),
+        json!({ "id": OTHER }),
+        json!({ "software_statement": statement }),
+        json!({ "id": "https://nobody.example/x" }),
+    ] {
         world.advance(60);
         world.ask(&request_of(&json!({ "client": client }))).await;
     }
@@ -50,7 +57,10 @@ async fn out_of_the_evidence_alone() {
     check(&world, "duplicates=true&anchor=web", &[CLIENT, OTHER]).await;
     check(&world, "stale=150s", &[CLIENT]).await;
     let first = &after["clients"][1];
-    assert_eq!(json!([first["first_seen"], first["decisions"]["allow"], first["class"]]), json!(["2026-11-22T12:01:00.000Z", 1, "public"]));
+    assert_eq!(
+        json!([first["first_seen"], first["decisions"]["allow"], first["class"]]),
+        json!(["2026-11-22T12:01:00.000Z", 1, "public"])
+    );
     let unused: Vec<_> = after["unused_approvals"].as_array().unwrap().iter().map(|unused| unused["anchor"].clone()).collect();
     assert_eq!(json!(unused), json!(["idle"]));
 }

@@ -36,7 +36,8 @@ fn on_disk((locator, exhibit): (&Locator, &Exhibit)) -> Value {
 
 /// Everything that a case is made of, as an operator in that region has it: configuration, anchors, orders, and a dossier.
 fn settle(directory: &Path, region: &str, case: &Case) {
-    let (rules, anchors, data) = (case.rules.source(), directory.join("trust-anchors"), directory.join(format!("data-{region}")));
+    let (rules, anchors, data) =
+        (case.rules.source(), directory.join("trust-anchors"), directory.join(format!("data-{region}")));
     for made in [&anchors, &data, &directory.join("dossier")] {
         std::fs::create_dir_all(made).unwrap();
     }
@@ -59,7 +60,8 @@ fn settle(directory: &Path, region: &str, case: &Case) {
         let mut log = KillLog::open(&data).unwrap();
         for (kind, value) in &case.orders {
             let target = Target { kind: *kind, value: value.clone() };
-            let order = NewOrder { at: case.at, act: Act::Kill, target, reason: "r".into(), ticket: String::new(), by: region.into() };
+            let order =
+                NewOrder { at: case.at, act: Act::Kill, target, reason: "r".into(), ticket: String::new(), by: region.into() };
             log.append(order).unwrap();
         }
     }
@@ -80,7 +82,9 @@ fn decided(directory: &Path, region: &str, case: &Case) -> Output {
 fn the_corpus_in_two_regions() {
     let (cases, directory) = (crate::corpus::cases(), tempfile::tempdir().unwrap());
     let run = |region: &'static str| {
-        let one = |(number, (_, case)): (usize, &(String, Case))| decided(&directory.path().join(format!("{region}-{number}")), region, case);
+        let one = |(number, (_, case)): (usize, &(String, Case))| {
+            decided(&directory.path().join(format!("{region}-{number}")), region, case)
+        };
         cases.iter().enumerate().map(one).collect::<Vec<_>>()
     };
     let (here, there) = std::thread::scope(|scope| {
@@ -89,9 +93,11 @@ fn the_corpus_in_two_regions() {
     });
     let mut counts = BTreeMap::<String, usize>::new();
     for ((name, case), (here, there)) in cases.iter().zip(here.iter().zip(&there)) {
-        let text = |output: &Output| format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        let text =
+            |output: &Output| format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         assert_eq!((here.status.code(), text(here)), (there.status.code(), text(there)), "{name}");
-        let decision: Value = serde_json::from_slice(&here.stdout).unwrap_or_else(|error| panic!("{name}: {error}: {}", text(here)));
+        let decision: Value =
+            serde_json::from_slice(&here.stdout).unwrap_or_else(|error| panic!("{name}: {error}: {}", text(here)));
         let expect = case.decide().decision;
         assert_eq!((&decision["code"], &decision["decision"]), (&json!(expect.code_name()), &json!(expect.word())), "{name}");
         *counts.entry(decision["decision"].as_str().unwrap().to_owned()).or_default() += 1;
@@ -117,8 +123,14 @@ fn live(key: &IssuerKey, now: u64) -> Vec<(Value, &'static str)> {
     let mut longest = "https://client.example/oauth/client.json".to_owned();
     longest.push('x');
     vec![
-        (json!({ "client": { "id": CLIENT }, "request": { "scopes": ["files.read"], "redirect_uri": "https://client.example/cb" } }), "ok"),
-        (json!({ "client": { "id": CLIENT }, "request": { "redirect_uri": "https://evil.example/cb" } }), "redirect_uri.mismatch"),
+        (
+            json!({ "client": { "id": CLIENT }, "request": { "scopes": ["files.read"], "redirect_uri": "https://client.example/cb" } }),
+            "ok",
+        ),
+        (
+            json!({ "client": { "id": CLIENT }, "request": { "redirect_uri": "https://evil.example/cb" } }),
+            "redirect_uri.mismatch",
+        ),
         (json!({ "client": { "id": "https://nobody.example/c" } }), "anchor.none"),
         (json!({ "client": { "id": longest } }), "fetch.status"),
         (with(json!({}), json!({ "scopes": ["search"], "tools": ["search.web"] })), "ok"),
@@ -128,8 +140,17 @@ fn live(key: &IssuerKey, now: u64) -> Vec<(Value, &'static str)> {
         (with(json!({ "sub": REGISTRY }), json!({})), "statement.self_vouched"),
         (with(json!({ "client_class": "robot" }), json!({})), "anchor.class"),
         (with(json!({ "exp": now - 30 }), json!({})), "statement.expired"),
-        (with(json!({ "status": { "status_list": { "idx": 1, "uri": "https://status.example/1" } } }), json!({})), "revocation.unknown"),
-        (with(json!({ "sub": "https://killed.example/a", "redirect_uris": [] , "grant_types": ["client_credentials"] }), json!({})), "revocation.killed"),
+        (
+            with(json!({ "status": { "status_list": { "idx": 1, "uri": "https://status.example/1" } } }), json!({})),
+            "revocation.unknown",
+        ),
+        (
+            with(
+                json!({ "sub": "https://killed.example/a", "redirect_uris": [] , "grant_types": ["client_credentials"] }),
+                json!({}),
+            ),
+            "revocation.killed",
+        ),
     ]
 }
 

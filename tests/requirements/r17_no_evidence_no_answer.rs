@@ -35,7 +35,10 @@ async fn an_answer_has_its_record() {
         let place = answer["evidence"]["index"].as_u64().unwrap();
         let records = world.records();
         let record = &records[usize::try_from(place).unwrap()];
-        assert_eq!((record.leaf.to_string(), record.id().unwrap().to_string()), (answer["evidence"]["leaf"].as_str().unwrap().to_owned(), answer["id"].as_str().unwrap().to_owned()));
+        assert_eq!(
+            (record.leaf.to_string(), record.id().unwrap().to_string()),
+            (answer["evidence"]["leaf"].as_str().unwrap().to_owned(), answer["id"].as_str().unwrap().to_owned())
+        );
         places.push(place);
         answers.push(answer);
     }

@@ -26,10 +26,22 @@ fn bad() -> Vec<(&'static str, String, &'static str)> {
         ("an unknown annotation", format!("@tlt(\"5m\") {OPEN}"), "bad.cedar:1:1: @tlt is unknown"),
         ("an unknown obligation", format!("@obligation(\"require_pkec\") {OPEN}"), "`require_pkec` is unknown"),
         ("an id that is taken", OPEN.into(), "bad.cedar:1:1: @id(\"open\") is taken by the policy at a.cedar:1"),
-        ("a template", "@id(\"bad\") permit (principal == ?principal, action, resource);".into(), "bad.cedar:1:1: a policy template"),
-        ("brackets without end", when(&format!("{}true{}", "(".repeat(50_000), ")".repeat(50_000))), "bad.cedar:3:40: brackets nested deeper than 32"),
+        (
+            "a template",
+            "@id(\"bad\") permit (principal == ?principal, action, resource);".into(),
+            "bad.cedar:1:1: a policy template",
+        ),
+        (
+            "brackets without end",
+            when(&format!("{}true{}", "(".repeat(50_000), ")".repeat(50_000))),
+            "bad.cedar:3:39: brackets nested deeper than 32",
+        ),
         ("a chain of conditions", when(&format!("true{}", " && true".repeat(10_000))), "more than 200 operators"),
-        ("a chain of choices", when(&format!("{}true{}", "if true then ".repeat(201), " else true".repeat(201))), "more than 200 operators"),
+        (
+            "a chain of choices",
+            when(&format!("{}true{}", "if true then ".repeat(201), " else true".repeat(201))),
+            "more than 200 operators",
+        ),
         ("10 MB", " ".repeat(10_000_000), "bad.cedar: larger than 2 MiB"),
         ("10,001 policies", many, "bad.cedar: more than 10000 policies"),
     ]
@@ -149,7 +161,8 @@ async fn what_changed_since_the_last_resolution_is_told_and_a_policy_may_deny_it
     let ask = request_of(&json!({ "client": { "id": CLIENT } }));
     let mut answers = Vec::new();
     let drift = |answer: &Value| {
-        let finding = answer["findings"].as_array().unwrap().iter().find(|finding| finding["check"] == "client.unchanged").cloned();
+        let finding =
+            answer["findings"].as_array().unwrap().iter().find(|finding| finding["check"] == "client.unchanged").cloned();
         finding.map(|finding| (finding["holds"].as_bool().unwrap(), finding["detail"].as_str().unwrap_or_default().to_owned()))
     };
     for (document, code, changed) in [

@@ -125,8 +125,10 @@ fn fields(record: &Record) -> Value {
         Record::ToolBinding(r) => json!({ "at": r.at, "decision": r.decision, "evaluation": r.evaluation, "client": r.client,
             "anchor": r.anchor, "approver": r.approver, "ticket": r.ticket, "policies": r.policies, "tools": r.tools,
             "not_after": r.not_after, "left_out": r.left_out, "overridden": r.overridden }),
-        Record::Override(r) => json!({ "at": r.at, "sequence": r.sequence, "client": r.client, "scopes": r.scopes, "tools": r.tools,
-            "until": r.until, "approver": r.approver, "by": r.by, "ticket": r.ticket, "reason": r.reason, "line": r.line }),
+        Record::Override(r) => {
+            json!({ "at": r.at, "sequence": r.sequence, "client": r.client, "scopes": r.scopes, "tools": r.tools,
+            "until": r.until, "approver": r.approver, "by": r.by, "ticket": r.ticket, "reason": r.reason, "line": r.line })
+        }
         Record::Review(r) => json!({ "at": r.at, "sequence": r.sequence, "reviews": r.reviews, "client": r.client,
             "finding": r.finding, "ticket": r.ticket, "by": r.by, "line": r.line }),
         Record::AnchorChange(r) | Record::PolicyChange(r) => json!({ "at": r.at, "rules": r.rules, "before": r.before,

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use cedar_policy::{Effect, Policy};
 
-use crate::values::time::duration;
 use super::obligation::Obligation;
+use crate::values::time::duration;
 
 /// Longest `@id` in bytes: it stands in every answer that it permits.
 const ID_MAX: usize = 64;
