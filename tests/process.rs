@@ -21,14 +21,14 @@ use crate::support::origin::{Origin, Step};
 use crate::world::{WEB, call, check_replays, document, document_of, get, gist, segments, until};
 
 /// A directory to run in, and an origin.
-struct Place {
-    origin: Origin,
+pub(crate) struct Place {
+    pub(crate) origin: Origin,
     directory: TempDir,
-    config: Config,
+    pub(crate) config: Config,
 }
 
 impl Place {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let (origin, directory) = (Origin::start().await, tempfile::tempdir().unwrap());
         origin.document("/oauth/client.json", &document("Example"));
         let config = crate::world::config(&origin, directory.path());
@@ -65,11 +65,11 @@ impl Place {
     }
 
     /// Runs a command to its end.
-    fn run(&self, arguments: &[&str]) -> Output {
+    pub(crate) fn run(&self, arguments: &[&str]) -> Output {
         self.command(arguments).output().unwrap()
     }
 
-    async fn serve(&self) -> Server {
+    pub(crate) async fn serve(&self) -> Server {
         let mut child = self.command(&["serve"]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let (stderr, said) = (child.stderr.take().unwrap(), Arc::<Mutex<Vec<String>>>::default());
         let heard = Arc::clone(&said);
@@ -88,10 +88,10 @@ impl Place {
 }
 
 /// A running server. Killed when dropped.
-struct Server {
+pub(crate) struct Server {
     child: Child,
     said: Arc<Mutex<Vec<String>>>,
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
 }
 
 impl Drop for Server {
@@ -141,7 +141,7 @@ impl Server {
         panic!("the rules do not change");
     }
 
-    fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 }
@@ -293,6 +293,36 @@ async fn sighup_and_changed_files_reload() {
     let refused = place.run(&["serve"]);
     assert_eq!(refused.status.code(), Some(1));
     assert!(text(&refused.stderr).contains("bad.toml"), "{}", text(&refused.stderr));
+}
+
+/// The directory of policies is watched.
+#[tokio::test(flavor = "multi_thread")]
+async fn changed_policies_reload() {
+    let place = Place::new().await;
+    let policies = place.config.policies.clone();
+    std::fs::create_dir(&policies).unwrap();
+    let open = "@id(\"open\") permit (principal, action, resource);\n";
+    std::fs::write(policies.join("a.cedar"), open).unwrap();
+    let server = place.serve().await;
+    let before = server.rules().await;
+    assert_eq!(gist(&server.ask(CLIENT).await).0, "allow");
+    let shut = "@id(\"shut\") @code(\"policy.shut\") forbid (principal, action == Action::\"admit\", resource);";
+    std::fs::write(policies.join("b.cedar"), shut).unwrap();
+    let after = server.rules_change_from(&before).await;
+    let denied = server.ask(CLIENT).await;
+    assert_eq!((gist(&denied).1, &denied["rules"]), ("policy.shut", &json!(after)));
+    std::fs::write(policies.join("b.cedar"), "forbid (principal, action").unwrap();
+    until("it is refused", || server.said("b.cedar:1:")).await;
+    assert_eq!((server.rules().await, gist(&server.ask(CLIENT).await).1), (after, "policy.shut"));
+    std::fs::remove_file(policies.join("b.cedar")).unwrap();
+    let mut now = server.rules().await;
+    while now != before {
+        now = server.rules_change_from(&now).await;
+    }
+    assert_eq!(gist(&server.ask(CLIENT).await).0, "allow");
+    server.signal(Signal::TERM);
+    assert_eq!(server.ended().await, Some(0));
+    assert_eq!(check_replays(place.data(), &place.config.log_origin()), 7);
 }
 
 #[tokio::test(flavor = "multi_thread")]

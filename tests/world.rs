@@ -93,6 +93,12 @@ impl World {
         std::fs::write(self.config.trust_anchors.join(name), text).unwrap();
     }
 
+    /// Writes a file into the directory of policies, which then holds instead of the built-in one.
+    pub(crate) fn policy(&self, name: &str, text: &str) {
+        std::fs::create_dir_all(&self.config.policies).unwrap();
+        std::fs::write(self.config.policies.join(name), text).unwrap();
+    }
+
     pub(crate) fn directory(&self) -> &Path {
         self.directory.path()
     }

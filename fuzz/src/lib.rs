@@ -8,6 +8,7 @@ use countersign::judge::anchors::AnchorFile;
 use countersign::judge::dossier::{Absence, Exhibit, Outcome, Purpose, Response};
 use countersign::judge::jose::{KeySet, UnverifiedJws};
 use countersign::judge::metadata::{self, Role, Strictness};
+use countersign::judge::policy::{Policies, PolicyFile, PolicySource};
 use countersign::judge::profile::{Knob, Knobs, Profile};
 use countersign::judge::redirect::{PortRule, RedirectUri};
 use countersign::judge::{Decision, Dossier, KillSet, Rules, RulesSource, Step, judge};
@@ -28,6 +29,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("request", request),
     ("frame", frame),
     ("record", record),
+    ("policy", policy),
 ];
 
 const CLIENT: &str = "https://client.example.com/oauth/client.json";
@@ -234,4 +236,27 @@ pub fn request(data: &[u8]) {
     let written = serde_json::to_vec(&request).expect("a request is writable");
     assert_eq!(Request::from_json(&written).as_ref(), Ok(&request));
     decide(&request, &RULES[0], None);
+}
+
+/// A file of policies: whatever it is, it is read or refused, on a stack as small as a server's threads have, and what is read is read
+/// again alike. What is refused names the file.
+pub fn policy(data: &[u8]) {
+    const STACK: usize = 2 << 20;
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let file = PolicyFile { name: "x.cedar".into(), text: text.into() };
+    let source = PolicySource { files: vec![file], entities: None };
+    let read = move || match Policies::parse(&source) {
+        Err(errors) => {
+            assert!(!errors.is_empty() && errors.len() <= 20);
+            assert!(errors.iter().all(|error| error.file == "x.cedar" || error.file == "policies"), "{errors:?}");
+        }
+        Ok(policies) => {
+            let lines = source.files[0].text.lines().count();
+            assert!(policies.rules().iter().all(|rule| (1..=lines).contains(&rule.line) && !rule.id.is_empty()));
+            let again = Policies::parse(&source).expect("it was read once");
+            assert_eq!(again.rules(), policies.rules());
+        }
+    };
+    // A panic in there is a finding, and so is an overflow, which ends the process.
+    std::thread::Builder::new().stack_size(STACK).spawn(read).expect("a thread").join().expect("no panic");
 }

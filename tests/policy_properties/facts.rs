@@ -71,7 +71,7 @@ fn trusting() -> Rules {
     let looks = "@id(\"a\") permit (principal, action, resource) when { context.source has ip };";
     source.policies.files[0].text.push_str(looks);
     source.policies.entities = Some(
-        r#"[{"uid":{"type":"Tool","id":"rm"},"parents":[{"type":"ToolGroup","id":"destructive"}]},{"uid":{"type":"ToolGroup","id":"destructive"},"parents":[{"type":"ToolGroup","id":"all"}]},{"uid":{"type":"Scope","id":"admin"},"parents":[{"type":"ScopeGroup","id":"high"}]}]"#
+        r#"[{"uid":{"type":"Tool","id":"rm"},"parents":[{"type":"ToolGroup","id":"destructive"}]},{"uid":{"type":"Scope","id":"admin"},"parents":[{"type":"ScopeGroup","id":"high"}]}]"#
             .into(),
     );
     looking_at_everything(&Rules::parse(source).unwrap_or_else(|error| panic!("{error}")))

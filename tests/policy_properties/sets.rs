@@ -15,7 +15,9 @@ use super::{
 fn but_for_findings(decision: &countersign::judge::Decision) -> Value {
     let mut json = json_of(decision);
     let members = json.as_object_mut().unwrap();
-    (members.remove("rules"), members.remove("findings"));
+    for name in ["rules", "findings"] {
+        members.remove(name);
+    }
     json
 }
 

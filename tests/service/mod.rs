@@ -8,4 +8,5 @@ mod inventory;
 mod kills;
 mod misbehaviour;
 mod overrides;
+mod policies;
 mod reloading;
