@@ -7,12 +7,14 @@ use std::sync::Arc;
 
 use countersign::judge::dossier::{Absence, Exhibit, Locator, Outcome, Purpose, Response};
 use countersign::judge::profile::{Knobs, Profile};
-use countersign::judge::revocation::{Target, TargetKind};
+use countersign::judge::revocation::TargetKind;
 use countersign::judge::{
     Decision, Dossier, KillSet, Rules, RulesSource, Step, Verdict, Want, anchors::AnchorFile, judge, judge_again,
 };
+use countersign::revocation::kill_log::{self, Action, Order, Terms};
+use countersign::service::kill_set;
 use countersign::values::freshness::Bounds;
-use countersign::values::{Code, PublicUrl, Request, Timestamp};
+use countersign::values::{Code, Digest, PublicUrl, Request, Timestamp};
 use data_encoding::BASE64;
 use serde_json::{Value, json};
 
@@ -116,6 +118,8 @@ pub(crate) struct Case {
     pub(crate) request: Request,
     pub(crate) rules: Rules,
     pub(crate) orders: Vec<(TargetKind, String)>,
+    /// Overrides, given after those orders: of whom, when, and on which terms.
+    pub(crate) overrides: Vec<(String, Timestamp, Terms)>,
     pub(crate) at: Timestamp,
     pub(crate) web: BTreeMap<Locator, Exhibit>,
     /// What the same fetch brings when it is repeated because the first answer did not do.
@@ -133,7 +137,7 @@ pub(crate) struct Judged {
 impl Case {
     pub(crate) fn new(rules: RulesSource, request: Request) -> Self {
         let rules = Rules::parse(rules).unwrap_or_else(|error| panic!("{error}"));
-        Self { request, rules, orders: vec![], at: at(AT), web: BTreeMap::new(), again: BTreeMap::new() }
+        Self { request, rules, orders: vec![], overrides: vec![], at: at(AT), web: BTreeMap::new(), again: BTreeMap::new() }
     }
 
     pub(crate) fn document(mut self, url: &str, body: impl Into<Vec<u8>>) -> Self {
@@ -154,12 +158,38 @@ impl Case {
         self
     }
 
+    /// An override of [`CLIENT`], given an hour before [`AT`], as the kill log would hold it.
+    pub(crate) fn overriding(mut self, scopes: &[&str], tools: &[&str], until: &str) -> Self {
+        let owned = |list: &[&str]| list.iter().map(|entry| (*entry).to_owned()).collect();
+        let terms =
+            Terms { scopes: owned(scopes), tools: owned(tools), until: at(until), approver: "carol@acme.example".into() };
+        self.overrides.push((CLIENT.to_owned(), at("2026-11-22T11:00:00Z"), terms));
+        self
+    }
+
     pub(crate) fn kills(&self) -> KillSet {
-        let mut kills = KillSet::default();
-        for (place, (kind, value)) in (1..).zip(&self.orders) {
-            kills.kill(place, Target::new(*kind, value));
-        }
-        kills
+        let order = |kind: TargetKind, value: &str| Order {
+            seq: 0,
+            at: self.at,
+            action: Action::Kill,
+            target: kill_log::Target { kind, value: value.to_owned() },
+            reason: "a test".into(),
+            ticket: "INC-7".into(),
+            by: "ann@acme.example".into(),
+            lifts: None,
+            terms: None,
+            reviews: None,
+            prev: Digest::of(b""),
+        };
+        let kills = self.orders.iter().map(|(kind, value)| order(*kind, value));
+        let overrides = self.overrides.iter().map(|(client, given, terms)| Order {
+            at: *given,
+            action: Action::Override,
+            terms: Some(terms.clone()),
+            ..order(TargetKind::Client, client)
+        });
+        let numbered = (1..).zip(kills.chain(overrides)).map(|(seq, order)| Order { seq, ..order });
+        kill_set(&numbered.collect::<Vec<_>>())
     }
 
     /// Plays the shell until there is a decision, then replays it.

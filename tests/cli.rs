@@ -54,6 +54,14 @@ fn exit_codes_and_messages() {
     check(here, "verify https://client.example/oauth.json --scope a --scope a", 64, "listed twice");
     check(here, "explain 019a", 1, "`countersign evidence list` shows them");
     check(here, "evidence list --count-by code", 0, "1  anchor.none");
+    check(here, "evidence list --all-kinds", 0, "opened by countersign");
+    check(here, "evidence show 1-0", 0, "kill_sequence");
+    check(here, "evidence show 1-0 --json", 0, "\"kind\": \"start\"");
+    check(here, "evidence show 1-9", 1, "there is no record 1-9");
+    check(here, "inventory", 0, "never resolved");
+    check(here, "inventory --stale 1d --quiet", 0, "");
+    check(here, "inventory --csv --client https://client*", 0, "https://client.example/oauth.json,false");
+    check(here, "inventory --csv --json", 64, "cannot be used with");
     check(here, "evidence replay --all", 0, "2 decisions are the same to the byte");
     check(here, "evidence verify", 0, "all as they were written");
     check(here, "revoke --host client.example --reason test", 0, "kill order 1 is in force");

@@ -177,14 +177,15 @@ fn differences(entry: &Entry, judged: &Judged) -> Vec<String> {
     wrong
 }
 
-#[test]
-fn corpus() {
+/// Every case of the corpus, with its file and name.
+fn entries() -> Vec<(String, Entry, Case)> {
     let (fixture, chains) = (Fixture::committed("node"), Fixture::committed("chains"));
-    let (mut count, mut wrong, mut names) = (0, Vec::new(), Vec::new());
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus");
     let mut paths: Vec<_> = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "toml"));
     paths.sort();
+    assert!(paths.len() >= 8, "the corpus shrank to {} files", paths.len());
+    let mut entries: Vec<(String, Entry, Case)> = Vec::new();
     for path in &paths {
         let topic = path.file_stem().unwrap().to_str().unwrap();
         let file: File = toml::from_str(&fs::read_to_string(path).unwrap()).unwrap_or_else(|error| panic!("{topic}: {error}"));
@@ -194,15 +195,27 @@ fn corpus() {
             insert_statements(&mut merged, &fixture, &chains);
             let entry: Entry = serde_json::from_value(merged).unwrap_or_else(|error| panic!("{topic} {change}: {error}"));
             let name = format!("{topic}/{}", entry.name);
-            assert!(!names.contains(&name), "{name}: two cases have this name");
-            let differences = differences(&entry, &build(&file, &entry, &fixture).decide());
-            if !differences.is_empty() {
-                wrong.push(format!("{name} ({}):\n{}", entry.spec, differences.join("\n")));
-            }
-            names.push(name);
-            count += 1;
+            assert!(entries.iter().all(|(other, ..)| *other != name), "{name}: two cases have this name");
+            let case = build(&file, &entry, &fixture);
+            entries.push((name, entry, case));
         }
     }
+    entries
+}
+
+/// Every case of the corpus by name, for whoever has another question to it.
+pub(crate) fn cases() -> Vec<(String, Case)> {
+    entries().into_iter().map(|(name, _, case)| (name, case)).collect()
+}
+
+#[test]
+fn corpus() {
+    let entries = entries();
+    let differ = |(name, entry, case): &(String, Entry, Case)| {
+        let differences = differences(entry, &case.decide());
+        (!differences.is_empty()).then(|| format!("{name} ({}):\n{}", entry.spec, differences.join("\n")))
+    };
+    let (count, wrong): (_, Vec<_>) = (entries.len(), entries.iter().filter_map(differ).collect());
     assert!(wrong.is_empty(), "{} of {count} differ:\n{}", wrong.len(), wrong.join("\n"));
-    assert!(paths.len() >= 8 && count >= 100, "the corpus shrank to {count} cases in {} files", paths.len());
+    assert!(count >= 100, "the corpus shrank to {count} cases");
 }

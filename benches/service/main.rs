@@ -27,6 +27,7 @@ mod support;
 
 mod cold;
 mod peer;
+mod policy;
 mod process;
 
 const CLIENT: &str = "https://client.example/oauth/client.json";
@@ -65,7 +66,7 @@ async fn serve_echo() {
     server.await.expect("serve");
 }
 
-async fn serve_countersign(directory: &Path) {
+async fn world(directory: &Path) -> (support::origin::Origin, Config) {
     let origin = support::origin::Origin::start().await;
     let headers = ["content-type: application/json", "cache-control: max-age=300"];
     origin.answer("/oauth/client.json", 200, &headers, DOCUMENT);
@@ -76,6 +77,11 @@ async fn serve_countersign(directory: &Path) {
     config.fetch.extra_roots = vec![origin.roots()];
     config.fetch.resolve.insert("client.example".into(), countersign::config::Addresses::One(origin.address()));
     config.fetch.allow_networks = vec!["127.0.0.0/8".parse().expect("network")];
+    (origin, config)
+}
+
+async fn serve_countersign(directory: &Path) {
+    let (_origin, config) = world(directory).await;
     let service = Service::open(&config, Arc::new(SystemClock)).await.expect("open");
     let app = App::new(service, config);
     let server = Server::bind("127.0.0.1:0", app).await.expect("bind");
@@ -147,6 +153,12 @@ fn compare() {
         std::thread::available_parallelism().unwrap()
     );
     process::in_process(CLIENT, DOCUMENT, REQUEST, ANCHOR);
+    let request = countersign::values::Request::from_json(REQUEST.as_bytes()).expect("request");
+    runtime().block_on(async {
+        let place = tempfile::tempdir_in(directory.path()).expect("directory");
+        let (_origin, config) = world(place.path()).await;
+        policy::reload(place.path(), config, request).await;
+    });
     let script = directory.path().join("post.lua");
     let mut file = std::fs::File::create(&script).expect("script");
     write!(file, "wrk.method = 'POST'\nwrk.body = '{REQUEST}'\nwrk.headers['Content-Type'] = 'application/json'\n")

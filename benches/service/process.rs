@@ -86,6 +86,7 @@ pub(crate) fn in_process(client: &str, document: &str, request: &str, anchor: &s
             Use { at, evaluation: 4711, request: Digest::of(&shape), ip: None, kill_sequence: 0, outcome, trace: None };
         drop(black_box((json, Record::Use(record).encode())));
     });
+    crate::policy::stage(&source, &request, |rules| resolve(&request, &dossier, rules, &kills, at), at);
     crate::cold::document(&request, &dossier, &rules, at);
     crate::cold::statement(&source, at);
     if let Some((peer, ns)) = crate::peer::find(client, document) {

@@ -53,13 +53,15 @@ impl Show {
         if word == "allow" {
             return head;
         }
-        let known = Code::from_name(code);
+        // A policy may have a reason of its own; what is known about it is what is known about every denial by policy.
+        let of_policy = code.starts_with("policy.").then_some(Code::PolicyDenied);
+        let known = Code::from_name(code).or(of_policy);
         let row = |name: String, value: &str| vec![name, value.to_owned()];
         let mut rows = vec![row(self.paint.bold(code), known.map_or("", Code::meaning))];
         if let Some(detail) = some(answer, "/detail").filter(|detail| !detail.is_empty()) {
             rows.push(row(self.paint.dim("detail"), detail));
         }
-        if let Some(advice) = known.map(Code::advice) {
+        if let Some(advice) = some(answer, "/policy/advice").or_else(|| known.map(Code::advice)) {
             rows.push(row(self.paint.dim("what to do"), advice));
         }
         if let Some(seconds) = answer.pointer("/retry_after_s").and_then(Value::as_u64) {
@@ -81,13 +83,19 @@ impl Show {
         if let Some(uri) = some(answer, "/grant/redirect_uri") {
             let _ = write!(may, "; redirect to {uri}");
         }
-        let obligations: Vec<&str> = array(answer, "/obligations").iter().map(|o| text(o, "/type")).collect();
+        let obligations: Vec<String> = array(answer, "/obligations").iter().map(obligation).collect();
         let lifetime = format!(
             "until {}; ask again at {}",
             moment(text(answer, "/lifetime/not_after")),
             moment(text(answer, "/lifetime/revalidate_at")),
         );
-        let mut rows = vec![("who approved", approval), ("what it may do", may)];
+        let mut rows = vec![("who approved", approval)];
+        if let Some(by) = some(answer, "/approval/override/by") {
+            let (order, lifted) = (number(answer, "/approval/override/order"), list(answer, "/approval/override/lifted"));
+            let ticket = text(answer, "/approval/override/ticket");
+            rows.push(("break-glass", self.paint.warn(&format!("order {order} by {by} ({ticket}) lifts {lifted}"))));
+        }
+        rows.push(("what it may do", may));
         if !obligations.is_empty() {
             rows.push(("provided that", obligations.join(", ")));
         }
@@ -268,6 +276,20 @@ fn list(value: &Value, pointer: &str) -> String {
     if texts.is_empty() { "none".to_owned() } else { texts.join(", ") }
 }
 
+/// `max_lifetime 900`: the kind, and its argument if it has one.
+fn obligation(obligation: &Value) -> String {
+    let argument = ["max_age_s", "max_lifetime_s", "acr", "to"].iter().find_map(|name| obligation.get(*name));
+    match argument {
+        Some(Value::String(argument)) => format!("{} {argument}", text(obligation, "/type")),
+        Some(seconds) => format!("{} {seconds} s", text(obligation, "/type")),
+        None => text(obligation, "/type").to_owned(),
+    }
+}
+
+fn number(answer: &Value, pointer: &str) -> u64 {
+    answer.pointer(pointer).and_then(Value::as_u64).unwrap_or(0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -347,6 +369,16 @@ mod tests {
         killed["revocation"]["state"] = "killed".into();
         killed["findings"] = json!([{"check": "revocation.kill_log", "holds": false, "spec": "PRODUCT R10", "rests_on": null}]);
         check("killed", &killed, &plain);
+        let mut overridden = allow();
+        overridden["approval"]["override"] = json!({"order": 7, "by": "duty@acme.example", "ticket": "INC-9",
+            "until": "2026-11-22T02:00:00.000Z", "lifted": ["policy.risk", "source.not_allowed"]});
+        overridden["obligations"] = json!([{"id": "p", "type": "require_pkce"}, {"id": "p", "type": "max_lifetime", "max_lifetime_s": 900},
+            {"id": "p", "type": "notify", "to": "soc@acme.example"}]);
+        check("overridden", &overridden, &plain);
+        let mut forbidden = deny();
+        (forbidden["code"], forbidden["detail"]) = ("policy.risk".into(), "policy \"a/b\" forbids tool \"rm\"".into());
+        forbidden["policy"] = json!({"forbids": ["a/b"], "advice": "Ask for an override."});
+        check("forbidden", &forbidden, &plain);
         check("nothing", &json!({}), &plain);
     }
 }

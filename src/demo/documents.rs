@@ -98,6 +98,27 @@ fn native(id: &str) -> Value {
     })
 }
 
+/// What partners may not do, besides the default policy.
+pub(super) const PARTNER_POLICY: &str = r#"// Partners' agents come in for an hour at most.
+@id("partners/an-hour")
+@ttl("1h")
+@obligation("require_proof")
+permit (principal in Class::"partner", action == Action::"admit", resource)
+unless { principal.redirects };
+
+// They destroy nothing.
+@id("partners/no-destructive-tools")
+@code("policy.destructive_tool")
+@advice("Ask the duty officer for an override, with a ticket.")
+forbid (principal in Class::"partner", action == Action::"callTool", resource in ToolGroup::"destructive");
+"#;
+
+/// Which tools destroy.
+pub(super) const TOOL_GROUPS: &str = r#"[
+  { "uid": { "type": "Tool", "id": "files.delete" }, "parents": [{ "type": "ToolGroup", "id": "destructive" }] }
+]
+"#;
+
 /// The trust anchors, by file name. Approvals run from a day before `at` for 90 days; one ended an hour ago.
 pub(super) fn anchors(at: Timestamp) -> [(&'static str, String); 3] {
     let day = std::time::Duration::from_secs(86_400);

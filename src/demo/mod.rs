@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::judge::jwk::Algorithm;
+use crate::judge::policy::PolicySource;
 use crate::publisher::keys::issuer::{IssuerKey, KeyError};
 use crate::publisher::statements::{self, StatementSpec};
 use crate::values::Timestamp;
@@ -72,6 +73,13 @@ impl World {
         for (name, text) in documents::anchors(at) {
             world.write(&format!("trust-anchors/{name}"), &text)?;
         }
+        let policies = directory.join("policies");
+        std::fs::create_dir_all(&policies).map_err(DemoError::io(policies.display()))?;
+        for file in PolicySource::default().files {
+            world.write(&format!("policies/{}", file.name), &file.text)?;
+        }
+        world.write("policies/partners.cedar", documents::PARTNER_POLICY)?;
+        world.write("policies/entities.json", documents::TOOL_GROUPS)?;
         Ok(world)
     }
 
@@ -143,7 +151,7 @@ impl World {
             client_id: PARTNER_AGENT.into(),
             lifetime: Duration::from_secs(3600),
             scopes: vec!["files.read".into(), "search".into()],
-            tools: vec!["files.read".into()],
+            tools: vec!["files.read".into(), "files.delete".into()],
             owner: owner.map(str::to_owned),
             purpose: Some("books orders".into()),
             environment: Some("production".into()),

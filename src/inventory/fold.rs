@@ -1,6 +1,6 @@
 //! One pass over the log, a record at a time, in bounded memory.
 
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +11,10 @@ use crate::values::{Digest, Timestamp};
 
 /// Most ways in which one client is resolved (method and anchor) that are told apart: three methods under a few anchors.
 const WAYS_MAX: usize = 8;
+/// The part of the room that ids which were never resolved may take: one in so many.
+const STRANGERS: usize = 4;
+/// Most anchors of one client that are listed.
+const ANCHORS_MAX: usize = 16;
 /// Most changes of one client that are shown; all are counted.
 const DRIFTS_MAX: usize = 32;
 /// Most names that one list of a change shows: a client has at most 100 keys and 64 redirect URIs.
@@ -41,6 +45,8 @@ pub(super) struct Fold {
     live: HashMap<u64, Resolution>,
     epoch: u32,
     look_at: usize,
+    /// Clients that were never resolved.
+    strangers: usize,
     clients_max: usize,
 }
 
@@ -60,20 +66,20 @@ pub(super) struct Known {
     pub(super) last_code: Option<String>,
     /// What was last known of it in each way of resolving it; the latest is the last.
     pub(super) ways: Vec<ClientFacts>,
-    pub(super) anchors: BTreeSet<Arc<str>>,
+    pub(super) anchors: Vec<Arc<str>>,
     pub(super) documents: Recent,
     pub(super) statements: Recent,
     pub(super) scopes: BTreeSet<String>,
     pub(super) tools: BTreeSet<String>,
     pub(super) drifts: u64,
-    pub(super) drift: VecDeque<Drift>,
+    pub(super) drift: Vec<Drift>,
 }
 
 /// Counts what is new. Remembers a few, so that two that are used side by side are two and not many.
 #[derive(Default)]
 pub(super) struct Recent {
     pub(super) seen: Seen,
-    recent: VecDeque<Digest>,
+    recent: Vec<Digest>,
 }
 
 impl Recent {
@@ -84,9 +90,9 @@ impl Recent {
         }
         self.seen.count = self.seen.count.saturating_add(1);
         if self.recent.len() >= RECENT {
-            self.recent.pop_front();
+            self.recent.remove(0);
         }
-        self.recent.push_back(digest);
+        push(&mut self.recent, digest);
     }
 }
 
@@ -105,6 +111,7 @@ impl Fold {
             live: HashMap::new(),
             epoch: 0,
             look_at: LIVE_MIN,
+            strangers: 0,
             clients_max,
         }
     }
@@ -148,11 +155,13 @@ impl Fold {
             self.unnamed = self.unnamed.saturating_add(u64::from(evaluation.answered));
             return;
         };
-        let Some(client) = self.client(id, evaluation.at) else { return };
+        let resolved = facts.method.is_some();
+        let Some(client) = self.client(id, resolved, evaluation.at) else { return };
         let anchors: Vec<Arc<str>> = facts.anchor.iter().chain(&facts.beside).map(|anchor| self.anchor(anchor)).collect();
         if let Some(known) = self.clients.get_mut(client) {
             known.last_seen = known.last_seen.max(evaluation.at);
-            if facts.method.is_some() {
+            if resolved {
+                self.strangers = self.strangers.saturating_sub(usize::from(known.ways.is_empty()));
                 known.resolved(facts, &anchors, evaluation.at);
             }
         }
@@ -173,15 +182,18 @@ impl Fold {
         }
     }
 
-    /// The place of a client. `None` when there are too many to hold another.
-    fn client(&mut self, id: &str, at: Timestamp) -> Option<usize> {
+    /// The place of a client. `None` when there are too many to hold another. Anybody can name an id, so those that are nobody's do
+    /// not take the room of those that somebody vouched for.
+    fn client(&mut self, id: &str, resolved: bool, at: Timestamp) -> Option<usize> {
         if let Some(place) = self.by_id.get(id) {
             return Some(*place);
         }
-        if self.clients.len() >= self.clients_max {
+        let crowded = !resolved && self.strangers >= self.clients_max / STRANGERS;
+        if crowded || self.clients.len() >= self.clients_max {
             self.complete = false;
             return None;
         }
+        self.strangers = self.strangers.saturating_add(1);
         let (place, id) = (self.clients.len(), Arc::<str>::from(id));
         self.clients.push(Known::new(Arc::clone(&id), at));
         self.by_id.insert(id, place);
@@ -238,24 +250,23 @@ impl Known {
             decisions: Decisions::default(),
             last_code: None,
             ways: Vec::new(),
-            anchors: BTreeSet::new(),
+            anchors: Vec::new(),
             documents: Recent::default(),
             statements: Recent::default(),
             scopes: BTreeSet::new(),
             tools: BTreeSet::new(),
             drifts: 0,
-            drift: VecDeque::new(),
+            drift: Vec::new(),
         }
-    }
-
-    /// What was known when it was last resolved.
-    pub(super) fn latest(&self) -> Option<&ClientFacts> {
-        self.ways.last()
     }
 
     /// A change is told between two resolutions of one kind under one anchor: a statement that says less than the document is none.
     fn resolved(&mut self, facts: &ClientFacts, anchors: &[Arc<str>], at: Timestamp) {
-        self.anchors.extend(anchors.iter().cloned());
+        for anchor in anchors {
+            if self.anchors.len() < ANCHORS_MAX && !self.anchors.contains(anchor) {
+                push(&mut self.anchors, Arc::clone(anchor));
+            }
+        }
         facts.document.into_iter().for_each(|document| self.documents.take(document));
         facts.statement.into_iter().for_each(|statement| self.statements.take(statement));
         let same = |way: &ClientFacts| way.method == facts.method && way.anchor == facts.anchor;
@@ -265,16 +276,22 @@ impl Known {
         } else if self.ways.len() >= WAYS_MAX {
             self.ways.remove(0);
         }
-        self.ways.push(facts.clone());
+        push(&mut self.ways, facts.clone());
     }
 
     fn drifted(&mut self, drift: Drift) {
         self.drifts = self.drifts.saturating_add(1);
         if self.drift.len() >= DRIFTS_MAX {
-            self.drift.pop_front();
+            self.drift.remove(0);
         }
-        self.drift.push_back(drift);
+        push(&mut self.drift, drift);
     }
+}
+
+/// Adds an entry without room for more: nearly every client has one of each, and there are many clients.
+fn push<T>(all: &mut Vec<T>, one: T) {
+    all.reserve_exact(1);
+    all.push(one);
 }
 
 /// What changed. Records of older versions say nothing about keys, redirect URIs and purpose: nothing is told of what is not known.

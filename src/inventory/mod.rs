@@ -16,8 +16,8 @@ mod tests;
 
 pub use csv::{approvals_csv, clients_csv};
 
-/// Most clients that one inventory holds in memory, where it is a process of its own. A client with one document and one grant takes
-/// about 2 KiB.
+/// Most clients that one inventory holds in memory, where it is a process of its own. A client with a document, a statement and a key
+/// takes 1.6 KiB while the log is read, and 1 KiB more where it is listed.
 pub const CLIENTS_MAX: usize = 1_000_000;
 /// The same inside of a server, whose memory is for decisions.
 pub const CLIENTS_MAX_SERVED: usize = 100_000;

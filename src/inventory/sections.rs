@@ -1,6 +1,7 @@
 //! From what the log says to the answer.
 
 use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 
 use super::fold::{Fold, Known};
 use super::{Client, Duplicates, GROUP_MAX, Inventory, Question, UnusedApproval};
@@ -12,7 +13,7 @@ use crate::record::ClientFacts;
 use crate::service::kill_set;
 use crate::values::{Digest, Timestamp};
 
-pub(super) fn answer(fold: Fold, data: &DataDir, question: &Question) -> Result<Inventory, ArchiveError> {
+pub(super) fn answer(mut fold: Fold, data: &DataDir, question: &Question) -> Result<Inventory, ArchiveError> {
     let rules = fold.last_rules();
     let read = match rules {
         Some(digest) => data.blob(&digest)?.and_then(|bytes| Rules::from_bytes(&bytes).ok()),
@@ -21,18 +22,18 @@ pub(super) fn answer(fold: Fold, data: &DataDir, question: &Question) -> Result<
     let groups = groups(&fold.clients);
     let shared: HashSet<usize> = groups.iter().flat_map(|group| &group.clients).copied().collect();
     let (kills, before) = (kill_set(data.orders()), question.now.minus(question.stale));
-    let mut listed: Vec<(usize, Client)> = Vec::new();
-    for (place, known) in fold.clients.iter().enumerate() {
+    let ids: Vec<Arc<str>> = fold.clients.iter().map(|known| Arc::clone(&known.id)).collect();
+    let (mut clients, mut places) = (Vec::new(), HashSet::new());
+    for (place, known) in std::mem::take(&mut fold.clients).into_iter().enumerate() {
         let client = Client { duplicate: shared.contains(&place), ..client(known, &kills, read.as_ref(), before) };
         if question.filter.takes(&client) {
-            listed.push((place, client));
+            clients.push(client);
+            places.insert(place);
         }
     }
-    let places: HashSet<usize> = listed.iter().map(|(place, _)| *place).collect();
     let duplicates = groups.into_iter().filter(|group| group.clients.iter().any(|place| places.contains(place)));
-    let mut duplicates: Vec<Duplicates> = duplicates.map(|group| group.named(&fold.clients)).collect();
-    let mut clients: Vec<Client> = listed.into_iter().map(|(_, client)| client).collect();
-    clients.sort_by(|a, b| a.id.cmp(&b.id));
+    let mut duplicates: Vec<Duplicates> = duplicates.map(|group| group.named(&ids)).collect();
+    clients.sort_unstable_by(|a, b| a.id.cmp(&b.id));
     let fits = clients.len() <= question.rows_max && duplicates.len() <= question.rows_max;
     clients.truncate(question.rows_max);
     duplicates.truncate(question.rows_max);
@@ -50,9 +51,10 @@ pub(super) fn answer(fold: Fold, data: &DataDir, question: &Question) -> Result<
     })
 }
 
-fn client(known: &Known, kills: &KillSet, rules: Option<&Rules>, stale_before: Timestamp) -> Client {
-    let facts = known.latest().cloned().unwrap_or_default();
-    let owned = |names: &std::collections::BTreeSet<String>| names.iter().cloned().collect();
+/// What it is like is what was known when it was last resolved.
+fn client(mut known: Known, kills: &KillSet, rules: Option<&Rules>, stale_before: Timestamp) -> Client {
+    let facts = known.ways.pop().unwrap_or_default();
+    known.anchors.sort_unstable();
     Client {
         id: known.id.to_string(),
         resolved: facts.method.is_some(),
@@ -61,7 +63,7 @@ fn client(known: &Known, kills: &KillSet, rules: Option<&Rules>, stale_before: T
         first_seen: known.first_seen,
         last_seen: known.last_seen,
         decisions: known.decisions,
-        last_code: known.last_code.clone(),
+        last_code: known.last_code,
         owner: facts.owner,
         purpose: facts.purpose,
         environment: facts.environment,
@@ -76,11 +78,11 @@ fn client(known: &Known, kills: &KillSet, rules: Option<&Rules>, stale_before: T
         redirect_uris: facts.redirect_uris.unwrap_or_default(),
         documents: known.documents.seen,
         statements: known.statements.seen,
-        scopes: owned(&known.scopes),
-        tools: owned(&known.tools),
+        scopes: known.scopes.into_iter().collect(),
+        tools: known.tools.into_iter().collect(),
         parents: facts.parents.unwrap_or_default(),
         drifts: known.drifts,
-        drift: known.drift.iter().cloned().collect(),
+        drift: known.drift,
         duplicate: false,
         stale: known.last_seen < stale_before,
     }
@@ -108,8 +110,8 @@ struct Group {
 }
 
 impl Group {
-    fn named(self, all: &[Known]) -> Duplicates {
-        let mut ids: Vec<String> = self.clients.iter().filter_map(|place| Some(all.get(*place)?.id.to_string())).collect();
+    fn named(self, all: &[Arc<str>]) -> Duplicates {
+        let mut ids: Vec<String> = self.clients.iter().filter_map(|place| Some(all.get(*place)?.to_string())).collect();
         ids.sort_unstable();
         let count = u64::try_from(ids.len()).unwrap_or(u64::MAX);
         ids.truncate(GROUP_MAX);

@@ -71,6 +71,25 @@ fn more_clients_than_fit_are_not_silently_left_out() {
     assert_eq!(ids, ["a".into(), "b".into()]);
 }
 
+/// Names that anybody can make up do not crowd out clients.
+#[test]
+fn strangers_have_a_quarter_of_the_room() {
+    let mut fold = Fold::new(8);
+    let stranger = |id: String| ClientFacts { id: Some(id), ..ClientFacts::default() };
+    for index in 0..10 {
+        fold.take(&resolution(index, index, stranger(format!("s{index}"))));
+    }
+    assert_eq!((fold.clients.len(), fold.complete), (2, false));
+    for index in 0..5 {
+        fold.take(&resolution(20 + index, 20 + index, facts(&format!("c{index}"), "m", &[])));
+    }
+    // One that is resolved at last makes room for another stranger.
+    fold.take(&resolution(30, 30, facts("s0", "m", &[])));
+    fold.take(&resolution(31, 31, stranger("s9".into())));
+    let ids: Vec<&str> = fold.clients.iter().map(|known| &*known.id).collect();
+    assert_eq!(ids, ["s0", "s1", "c0", "c1", "c2", "c3", "c4", "s9"]);
+}
+
 /// A year of resolutions does not stay in memory, and each use still finds the client that it is about.
 #[test]
 fn resolutions_that_ended_are_forgotten() {

@@ -3,6 +3,6 @@
 use countersign::judge::decision::Allowed;
 
 fn main() {
-    let made = |grant, standing, permit, client, at| Allowed::new(grant, standing, permit, client, at);
+    let made = |grant, standing, permit, client, at| Allowed::new(grant, standing, permit, None, client, at);
     let _ = made;
 }

@@ -39,6 +39,7 @@ async fn tokens_open_what_their_roles_cover_and_nothing_else() {
         ("POST", "/v1/decisions/x/replay", "", [401, 401, 403, 404, 404]),
         ("GET", "/v1/revocations", "", [401, 401, 403, 200, 200]),
         ("GET", "/v1/anchors", "", [401, 401, 403, 200, 200]),
+        ("GET", "/v1/inventory", "", [401, 401, 403, 200, 200]),
         ("GET", "/v1/clients/x", "", [401, 401, 403, 404, 404]),
         ("GET", "/metrics", "", [401, 401, 403, 200, 200]),
         ("POST", "/v1/revocations", &order, [401, 401, 403, 403, 201]),

@@ -1,5 +1,7 @@
 //! The story: steps that are done and looked at. Each prints what was expected and a mark that says whether it came out so.
 
+mod agents;
+
 use std::io::Write as _;
 use std::time::Instant;
 
@@ -82,10 +84,11 @@ impl<'a> Story<'a> {
             &self.world.origin().address().to_string(),
         );
         let url = self.server.url().to_owned();
-        self.step("countersign serve, listening, three trust anchors loaded", true, &url);
+        self.step("countersign serve, listening, three trust anchors and two policy files loaded", true, &url);
         self.who_gets_in().await?;
         self.who_does_not().await?;
         self.a_kill_order().await?;
+        self.partners_and_their_agents().await?;
         self.the_evidence().await?;
         let (told, failed) = self.counts();
         let paint = self.paint();
@@ -184,7 +187,7 @@ impl<'a> Story<'a> {
         let count =
             |word: &str| decisions.iter().filter(|row| row.get("decision").and_then(Value::as_str) == Some(word)).count();
         let summary = format!("{} allow, {} deny", count("allow"), count("deny"));
-        self.step("every answer above is on record", (count("allow"), count("deny")) == (5, 11), &summary);
+        self.step("every answer above is on record", (count("allow"), count("deny")) == (8, 14), &summary);
         let killed = decisions.iter().rev().find(|row| row.get("code").and_then(Value::as_str) == Some("revocation.killed"));
         let id = killed.and_then(|row| row.get("id")).and_then(Value::as_str).unwrap_or_default().to_owned();
         let explained = self.server.remote()?.send("GET", &format!("/v1/decisions/{id}?explain=true"), None).await?;
@@ -214,6 +217,7 @@ impl<'a> Story<'a> {
         let fail = |error: countersign::evidence::ReadError| unexpected(&error);
         let audit = LogReader::open(config.data_dir.join("evidence")).and_then(|log| log.verify(&mut |_| {})).map_err(fail)?;
         let records: u64 = audit.epochs.iter().map(|epoch| epoch.records).sum();
+        self.a_stricter_policy()?;
         let sentence = "the log is one unbroken chain, the kill -9 notwithstanding";
         self.step(sentence, records > 0, &format!("{records} records, {} blobs", audit.blobs));
         Ok(())

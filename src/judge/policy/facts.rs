@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use cedar_policy::{Context, Entities, Entity, EntityId, EntityTypeName, EntityUid, RestrictedExpression as Value, Schema};
 
+use super::super::grant::Reach;
 use super::slice::Act;
 use super::{Question, Whole};
 use crate::values::Timestamp;
@@ -63,6 +64,29 @@ impl Names {
     /// What an action is about.
     pub(super) fn resource(&self, act: Act, id: &str) -> EntityUid {
         EntityUid::from_type_name_and_id(self.resource_type(act).clone(), EntityId::new(id))
+    }
+}
+
+/// The words of all policies. A fact that no policy names cannot matter to any, so it is not put together: most policies look at a few
+/// facts, and an entity with all of them has four times the memory.
+#[derive(Debug)]
+pub(super) struct Words {
+    /// A name can be written with escapes, and then any word may be meant.
+    any: bool,
+    words: HashSet<Box<str>>,
+}
+
+impl Words {
+    /// Of texts, their comments and strings included.
+    pub(super) fn of<'a>(texts: impl Iterator<Item = &'a str> + Clone) -> Self {
+        let any = texts.clone().any(|text| text.contains('\\'));
+        let words = texts.flat_map(|text| text.split(|c: char| !(c.is_alphanumeric() || c == '_')));
+        Self { any, words: words.filter(|word| !word.is_empty()).map(Box::from).collect() }
+    }
+
+    /// Whether a policy may look at a fact.
+    pub(super) fn name(&self, fact: &str) -> bool {
+        self.any || self.words.contains(fact)
     }
 }
 
@@ -153,37 +177,32 @@ pub(in super::super) struct About<'a> {
 }
 
 impl Principal {
-    pub(super) fn new(about: &About<'_>, names: &Names) -> Result<Self, String> {
-        let told = |value: &Option<&str>| value.map(str::trim).filter(|text| !text.is_empty()).map(text);
-        let depth = i64::try_from(about.ancestors.len()).unwrap_or(i64::MAX);
-        let mut attributes = vec![
-            ("id", text(about.id)),
-            ("class", text(about.class)),
-            ("anchor", text(about.anchors.first().copied().unwrap_or_default())),
-            ("method", text(about.method)),
-            ("assurance", text(about.assurance)),
-            ("keys", texts(about.keys.iter().map(String::as_str))),
-            ("redirects", Value::new_bool(about.redirects)),
-            ("depth", Value::new_long(depth)),
-            ("firstSeen", moment(about.first_seen)),
-            ("changed", texts(about.changed.iter().copied())),
-            ("resolvedAt", moment(about.resolved_at)),
-        ];
-        let optional = [
-            ("host", told(&about.host)),
-            ("owner", told(&about.owner)),
-            ("purpose", told(&about.purpose)),
-            ("environment", told(&about.environment)),
-            ("softwareId", told(&about.software_id)),
-            ("softwareVersion", told(&about.software_version)),
-            ("issuer", told(&about.issuer)),
-            ("signedBy", about.signed_by.as_deref().map(text)),
-            ("authMethod", told(&about.auth_method)),
-            ("parent", about.ancestors.last().copied().map(text)),
-            ("root", about.ancestors.first().copied().map(text)),
-        ];
-        attributes.extend(optional.into_iter().filter_map(|(name, value)| Some((name, value?))));
-        let attributes = attributes.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    pub(super) fn new(about: &About<'_>, names: &Names, words: &Words) -> Result<Self, String> {
+        let told = |value: Option<&str>| value.map(str::trim).filter(|text| !text.is_empty()).map(text);
+        let mut facts = Facts::of(words);
+        facts.take("id", || Some(text(about.id)));
+        facts.take("class", || Some(text(about.class)));
+        facts.take("anchor", || Some(text(about.anchors.first().copied().unwrap_or_default())));
+        facts.take("method", || Some(text(about.method)));
+        facts.take("assurance", || Some(text(about.assurance)));
+        facts.take("keys", || Some(texts(about.keys.iter().map(String::as_str))));
+        facts.take("redirects", || Some(Value::new_bool(about.redirects)));
+        facts.take("depth", || Some(Value::new_long(i64::try_from(about.ancestors.len()).unwrap_or(i64::MAX))));
+        facts.take("firstSeen", || Some(moment(about.first_seen)));
+        facts.take("changed", || Some(texts(about.changed.iter().copied())));
+        facts.take("resolvedAt", || Some(moment(about.resolved_at)));
+        facts.take("host", || told(about.host));
+        facts.take("owner", || told(about.owner));
+        facts.take("purpose", || told(about.purpose));
+        facts.take("environment", || told(about.environment));
+        facts.take("softwareId", || told(about.software_id));
+        facts.take("softwareVersion", || told(about.software_version));
+        facts.take("issuer", || told(about.issuer));
+        facts.take("signedBy", || about.signed_by.as_deref().map(text));
+        facts.take("authMethod", || told(about.auth_method));
+        facts.take("parent", || about.ancestors.last().copied().map(text));
+        facts.take("root", || about.ancestors.first().copied().map(text));
+        let attributes = facts.members.into_iter().collect();
         let uid = |kind: &EntityTypeName, id: &str| EntityUid::from_type_name_and_id(kind.clone(), EntityId::new(id));
         let parents = about.anchors.iter().map(|anchor| uid(&names.anchor, anchor));
         let parents = parents.chain(std::iter::once(uid(&names.class, about.class))).collect();
@@ -219,29 +238,69 @@ pub(super) fn entities(who: &Principal, resources: &[(Act, &str)], names: &Names
     who.entities.clone().add_entities(entities, None).map_err(|error| error.to_string())
 }
 
-/// The context of a question; `whole` is known only when it is about the client as a whole.
-pub(super) fn context(question: &Question<'_>, whole: Option<&Whole<'_>>) -> Result<Context, String> {
-    let asked = question.asked;
-    let mut members = vec![
-        ("asked", parts(asked.scopes.iter().map(String::as_str), asked.tools.iter().map(String::as_str))?),
-        ("redirect", text(redirect_kind(asked.redirect_uri.as_deref()))),
-        ("proof", text("none")),
-        ("revocation", text(question.state.name())),
-        ("source", source(question)?),
-        ("clock", clock(question.at)?),
-    ];
-    let optional = [
-        ("grantType", &asked.grant_type),
-        ("resource", &asked.resource),
-        ("purpose", &asked.purpose),
-        ("ticket", &asked.ticket),
-    ];
-    members.extend(optional.into_iter().filter_map(|(name, value)| Some((name, text(value.as_deref()?)))));
-    if let Some(whole) = whole {
-        members.push(("granted", parts(whole.scopes.iter().copied(), whole.tools.iter().copied())?));
-        members.push(("withheld", parts(whole.withheld_scopes.iter().copied(), whole.withheld_tools.iter().copied())?));
+/// Facts that some policy names.
+struct Facts<'a> {
+    words: &'a Words,
+    members: Vec<(String, Value)>,
+}
+
+impl<'a> Facts<'a> {
+    const fn of(words: &'a Words) -> Self {
+        Self { words, members: Vec::new() }
     }
-    Context::from_pairs(members.into_iter().map(|(name, value)| (name.to_owned(), value))).map_err(|error| error.to_string())
+
+    fn take(&mut self, name: &str, value: impl FnOnce() -> Option<Value>) {
+        if self.words.name(name)
+            && let Some(value) = value()
+        {
+            self.members.push((name.to_owned(), value));
+        }
+    }
+}
+
+/// What every context of a question has.
+pub(super) fn shared(question: &Question<'_>) -> Result<Vec<(String, Value)>, String> {
+    let (asked, words) = (question.asked, question.words);
+    let mut facts = Facts::of(words);
+    let told = |value: &Option<String>| value.as_deref().map(text);
+    facts.take("redirect", || Some(text(redirect_kind(asked.redirect_uri.as_deref()))));
+    facts.take("proof", || Some(text("none")));
+    facts.take("revocation", || Some(text(question.state.name())));
+    facts.take("grantType", || told(&asked.grant_type));
+    facts.take("resource", || told(&asked.resource));
+    facts.take("purpose", || told(&asked.purpose));
+    facts.take("ticket", || told(&asked.ticket));
+    let mut members = facts.members;
+    if words.name("asked") {
+        let all = parts(asked.scopes.iter().map(String::as_str), asked.tools.iter().map(String::as_str))?;
+        members.push(("asked".to_owned(), all));
+    }
+    if words.name("source") {
+        members.push(("source".to_owned(), source(question)?));
+    }
+    if words.name("clock") {
+        members.push(("clock".to_owned(), clock(question.at)?));
+    }
+    Ok(members)
+}
+
+/// What the context of the question about the client as a whole has besides.
+pub(super) fn whole(whole: &Whole<'_>, words: &Words) -> Result<Vec<(String, Value)>, String> {
+    let mut members = Vec::new();
+    if words.name("reach") {
+        let Reach { scopes, tools } = whole.reach;
+        members.push(("reach".to_owned(), parts(scopes.iter().copied(), tools.iter().copied())?));
+    }
+    if words.name("withheld") {
+        let withheld = parts(whole.withheld_scopes.iter().copied(), whole.withheld_tools.iter().copied())?;
+        members.push(("withheld".to_owned(), withheld));
+    }
+    Ok(members)
+}
+
+/// A context.
+pub(super) fn context(members: Vec<(String, Value)>) -> Result<Context, String> {
+    Context::from_pairs(members).map_err(|error| error.to_string())
 }
 
 fn parts<'a>(scopes: impl Iterator<Item = &'a str>, tools: impl Iterator<Item = &'a str>) -> Result<Value, String> {

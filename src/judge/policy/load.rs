@@ -8,7 +8,7 @@ use miette::Diagnostic;
 use serde::{Deserialize, Serialize};
 
 use super::annotations::Rule;
-use super::facts::{About, Groups, Names, Principal};
+use super::facts::{About, Groups, Names, Principal, Words};
 use super::shape;
 use super::slice::Slices;
 
@@ -72,7 +72,7 @@ pub struct Policies {
     pub(super) groups: Groups,
     pub(super) enforced: Slices,
     pub(super) shadow: Slices,
-    pub(super) looks_at_address: bool,
+    pub(super) words: Words,
     warnings: Vec<PolicyError>,
 }
 
@@ -119,13 +119,13 @@ impl Policies {
                 .map_err(|error| vec![PolicyError { file: rule.file.to_string(), place: Some((rule.line, 1)), rule: error }])?;
             rules.push(rule);
         }
-        let looks_at_address = source.files.iter().any(|file| mentions_address(&file.text));
-        Ok(Self { rules, names, groups, enforced, shadow, looks_at_address, warnings: loading.warnings })
+        let words = Words::of(source.files.iter().map(|file| file.text.as_str()));
+        Ok(Self { rules, names, groups, enforced, shadow, words, warnings: loading.warnings })
     }
 
     /// A client as these policies see it.
     pub(in super::super) fn principal(&self, about: &About<'_>) -> Result<Principal, String> {
-        Principal::new(about, &self.names)
+        Principal::new(about, &self.names, &self.words)
     }
 
     /// All policies, in the order of files and lines.
@@ -261,12 +261,6 @@ fn check_sizes(source: &PolicySource) -> Result<(), Vec<PolicyError>> {
         return fail("policies", format!("all files together have {all} bytes; {ALL_MAX_BYTES} are the most"));
     }
     Ok(())
-}
-
-/// Whether a policy may look at the address of a request. An address differs where all else is the same, so rulings are only kept apart
-/// by it when one does. An escape in a string can hide the name.
-fn mentions_address(text: &str) -> bool {
-    text.contains('\\') || text.split(|c: char| !(c.is_alphanumeric() || c == '_')).any(|word| word == "ip")
 }
 
 #[cfg(test)]

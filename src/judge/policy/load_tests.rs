@@ -18,7 +18,7 @@ fn the_built_in_policy_and_the_schema_are_sound() {
     let policies = Policies::parse(&PolicySource::default()).unwrap();
     assert_eq!(policies.rules().len(), 4);
     assert!(policies.warnings().is_empty(), "{:?}", policies.warnings());
-    assert!(!policies.looks_at_address);
+    assert!(!policies.words.name("ip") && !policies.words.name("clock"));
 }
 
 #[test]
@@ -86,12 +86,15 @@ fn groups_are_the_operators_and_nothing_else_is() {
 }
 
 #[test]
-fn an_address_is_only_looked_at_when_a_policy_does() {
-    let looks = |condition: &str| {
+fn only_facts_that_a_policy_names_are_put_together() {
+    let looks = |fact: &str, condition: &str| {
         let text = format!("@id(\"a\") permit (principal, action == Action::\"admit\", resource) when {{ {condition} }};");
-        Policies::parse(&source(&text)).unwrap().looks_at_address
+        Policies::parse(&source(&text)).unwrap().words.name(fact)
     };
-    assert!(looks("context.source has ip && context.source.ip.isInRange(ip(\"10.0.0.0/8\"))"));
-    assert!(looks("context.source has \"\\u{69}p\""));
-    assert!(!looks("context has ticket && context.ticket == \"zip\""));
+    assert!(looks("ip", "context.source has ip && context.source.ip.isInRange(ip(\"10.0.0.0/8\"))"));
+    assert!(looks("ip", "context.source has \"ip\""));
+    assert!(looks("ip", "context.source has \"\\u{69}p\""));
+    assert!(!looks("ip", "context has ticket && context.ticket == \"zip\""));
+    assert!(looks("owner", "principal has \"owner\""));
+    assert!(!looks("owner", "principal.id == \"ownership\""));
 }

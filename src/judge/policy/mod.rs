@@ -1,9 +1,9 @@
 //! The policy: Cedar, evaluated at request time (R12). Forbid beats permit, nothing is allowed that no policy permits, and an
 //! evaluation error denies.
 //!
-//! It is asked about each scope and each tool that the request, the statement and the anchor agree on, then about the client as a
-//! whole, which by then knows what would be granted and what is withheld. A policy can only take away: what it is not asked about it
-//! cannot grant.
+//! It is asked about each scope and each tool that the request, the statement and the anchor agree on, and about the client as a whole.
+//! A policy can only take away: what it is not asked about it cannot grant. No question depends on the answer to another, so one more
+//! forbid never lets anybody in, and what a solver proves for each kind of question holds for the decision.
 //!
 //! [`rule`] is a function of the client, the policies and a [`Question`], so a [`Ruling`] may be kept and used again for the same
 //! question. It says itself which question it answers, so that a memo cannot hand out another's.
@@ -22,6 +22,7 @@ use super::relief::Relief;
 use super::revocation::State;
 
 mod annotations;
+mod conform;
 pub(super) mod facts;
 mod load;
 pub mod obligation;
@@ -30,10 +31,12 @@ mod slice;
 pub mod trial;
 
 pub use annotations::Rule;
+pub use conform::conforms;
 pub use facts::Principal;
 pub use load::{FILE_MAX_BYTES, POLICIES_MAX, Policies, PolicyError, PolicyFile, PolicySource, schema, schema_text};
 pub use obligation::{Obligation, Obliged};
 
+use facts::Words;
 use slice::{Act, Slices, Tally};
 
 /// Most policies in `log_only` mode that one answer reports.
@@ -52,40 +55,51 @@ pub struct Question<'a> {
     pub kill_sequence: u64,
     /// When.
     pub at: Timestamp,
-    /// Whether some policy looks at the address.
-    looks_at_address: bool,
+    /// What the policies look at.
+    words: &'a Words,
 }
 
 impl<'a> Question<'a> {
     /// A question to these policies.
     #[must_use]
     pub const fn new(
-        policies: &Policies,
+        policies: &'a Policies,
         asked: &'a Asked,
         source: &'a Source,
         state: State,
         kill_sequence: u64,
         at: Timestamp,
     ) -> Self {
-        Self { asked, source, state, kill_sequence, at, looks_at_address: policies.looks_at_address }
+        Self { asked, source, state, kill_sequence, at, words: &policies.words }
     }
 
-    /// The address, where a policy may look at it. A v4-mapped address is the v4 address that it maps.
+    /// The address, where a policy may look at it: it differs between requests that are otherwise the same. A v4-mapped address is the
+    /// v4 address that it maps.
     fn ip(&self) -> Option<IpAddr> {
-        self.source.ip.filter(|_| self.looks_at_address).map(|ip| ip.to_canonical())
+        self.source.ip.filter(|_| self.words.name("ip")).map(|ip| ip.to_canonical())
     }
 
-    fn minute(&self) -> u64 {
-        self.at.as_secs() / 60
+    /// The minute, where a policy may look at the clock.
+    fn minute(&self) -> Option<u64> {
+        self.words.name("clock").then(|| self.at.as_secs() / 60)
     }
 }
 
-/// What the client as a whole would be granted, and what not.
+/// What of the request is within reach, and what is withheld by the statement or the anchor.
 pub(super) struct Whole<'a> {
-    scopes: Vec<&'a str>,
-    tools: Vec<&'a str>,
+    reach: &'a Reach<'a>,
     withheld_scopes: Vec<&'a str>,
     withheld_tools: Vec<&'a str>,
+}
+
+impl<'a> Whole<'a> {
+    fn of(asked: &'a Asked, reach: &'a Reach<'a>) -> Self {
+        let beyond = |all: &'a [String], within: &[&str]| {
+            all.iter().map(String::as_str).filter(|entry| !within.contains(entry)).collect()
+        };
+        let withheld_scopes = beyond(&asked.scopes, &reach.scopes);
+        Self { reach, withheld_scopes, withheld_tools: beyond(&asked.tools, &reach.tools) }
+    }
 }
 
 /// Keeps rulings of one resolved client. It may forget at any time, and it cannot give a wrong one: [`rule_once`] takes none that does not
@@ -119,7 +133,7 @@ pub struct Ruling {
     ip: Option<IpAddr>,
     state: State,
     kill_sequence: u64,
-    minute: u64,
+    minute: Option<u64>,
     // The answer.
     scopes: Vec<Option<Denied>>,
     tools: Vec<Option<Denied>>,
@@ -167,13 +181,8 @@ fn evaluate(
     reach: &Reach<'_>,
     ruling: &mut Ruling,
 ) -> Result<(), String> {
-    let (names, asked) = (&policies.names, question.asked);
-    let parts: Vec<(Act, &str)> = reach
-        .scopes
-        .iter()
-        .map(|scope| (Act::UseScope, *scope))
-        .chain(reach.tools.iter().map(|tool| (Act::CallTool, *tool)))
-        .collect();
+    let names = &policies.names;
+    let parts = parts_of(reach);
     let entities = facts::entities(who, &parts, names, &policies.groups)?;
     let ask = |slices: &Slices, act: Act, id: &str, context: &cedar_policy::Context| {
         if slices.is_empty(act) {
@@ -185,39 +194,38 @@ fn evaluate(
         let request = request.map_err(|error| error.to_string())?;
         Ok::<_, String>(slices.evaluate(act, who, &resource, &request, &entities))
     };
-    let mut permits = Vec::new();
-    let mut whole = Whole { scopes: Vec::new(), tools: Vec::new(), withheld_scopes: Vec::new(), withheld_tools: Vec::new() };
-    let context = if parts.is_empty() { None } else { Some(facts::context(question, None)?) };
-    for ((act, name), context) in parts.iter().zip(std::iter::repeat(context.as_ref())) {
-        let Some(context) = context else { break };
+    let shared = facts::shared(question)?;
+    let whole = facts::whole(&Whole::of(question.asked, reach), question.words)?;
+    let context = facts::context(shared.clone())?;
+    let resource = question.asked.resource.as_deref().unwrap_or_default();
+    let admission = if whole.is_empty() { context.clone() } else { facts::context([shared, whole].concat())? };
+    let tally = ask(&policies.enforced, Act::Admit, resource, &admission)?;
+    ruling.log(&ask(&policies.shadow, Act::Admit, resource, &admission)?, policies, "the client");
+    if let Some(denied) = ruling.denial(&tally, policies, "the client") {
+        ruling.admission.get_or_insert(denied);
+    }
+    let mut permits = tally.permits;
+    for (act, name) in &parts {
         let about = if *act == Act::UseScope { format!("scope {name:?}") } else { format!("tool {name:?}") };
-        let tally = ask(&policies.enforced, *act, name, context)?;
-        ruling.log(&ask(&policies.shadow, *act, name, context)?, policies, &about);
+        let tally = ask(&policies.enforced, *act, name, &context)?;
+        ruling.log(&ask(&policies.shadow, *act, name, &context)?, policies, &about);
         let denied = ruling.denial(&tally, policies, &about);
         if denied.is_none() {
             permits.extend(tally.permits);
         }
-        let (granted, verdicts) = match act {
-            Act::UseScope => (&mut whole.scopes, &mut ruling.scopes),
-            _ => (&mut whole.tools, &mut ruling.tools),
-        };
-        granted.extend(denied.is_none().then_some(*name));
+        let verdicts = if *act == Act::UseScope { &mut ruling.scopes } else { &mut ruling.tools };
         verdicts.push(denied);
     }
-    whole.withheld_scopes = asked.scopes.iter().map(String::as_str).filter(|scope| !whole.scopes.contains(scope)).collect();
-    whole.withheld_tools = asked.tools.iter().map(String::as_str).filter(|tool| !whole.tools.contains(tool)).collect();
-    let context = facts::context(question, Some(&whole))?;
-    let resource = asked.resource.as_deref().unwrap_or_default();
-    let tally = ask(&policies.enforced, Act::Admit, resource, &context)?;
-    ruling.log(&ask(&policies.shadow, Act::Admit, resource, &context)?, policies, "the client");
-    if ruling.admission.is_none() {
-        ruling.admission = ruling.denial(&tally, policies, "the client");
-    }
-    permits.extend(tally.permits);
     permits.sort_unstable();
     permits.dedup();
     ruling.take_from(permits.into_iter().filter_map(|place| policies.rules().get(place)));
     Ok(())
+}
+
+/// The scopes, then the tools.
+fn parts_of<'a>(reach: &Reach<'a>) -> Vec<(Act, &'a str)> {
+    let scopes = reach.scopes.iter().map(|scope| (Act::UseScope, *scope));
+    scopes.chain(reach.tools.iter().map(|tool| (Act::CallTool, *tool))).collect()
 }
 
 impl Ruling {
@@ -305,12 +313,11 @@ impl Ruling {
             let detail = format!("no policy permits {about}");
             return Some(Denied { code: None, advice: None, policies: Box::default(), detail: detail.into() });
         };
-        let detail = first.advice.as_ref().map_or_else(String::new, |advice| format!(". {advice}"));
         Some(Denied {
             code: forbids().find_map(|rule| rule.code.clone()),
             advice: forbids().find_map(|rule| rule.advice.clone()),
             policies: forbids().map(|rule| rule.id.clone()).collect(),
-            detail: format!("policy {:?} forbids {about}{detail}", first.id).into(),
+            detail: format!("policy {:?} forbids {about}", first.id).into(),
         })
     }
 
@@ -322,7 +329,9 @@ impl Ruling {
             policies: Box::default(),
             detail: detail.into(),
         };
-        self.admission.get_or_insert(failed);
+        if self.admission.as_ref().and_then(|denied| denied.code.as_deref()) != Some(Code::PolicyError.name()) {
+            self.admission = Some(failed);
+        }
     }
 
     fn log(&mut self, tally: &Tally, policies: &Policies, about: &str) {

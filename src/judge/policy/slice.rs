@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 
 use cedar_policy::{
-    ActionConstraint, Authorizer, Entities, EntityTypeName, EntityUid, Policy, PolicySet, PrincipalConstraint, Request,
+    ActionConstraint, Authorizer, Effect, Entities, EntityTypeName, EntityUid, Policy, PolicySet, PrincipalConstraint, Request,
     ResourceConstraint,
 };
 
@@ -36,11 +36,19 @@ pub(super) struct Slices {
 struct Index {
     /// How many there are.
     policies: usize,
-    any: PolicySet,
-    by_class: HashMap<String, PolicySet>,
-    by_anchor: HashMap<String, PolicySet>,
-    by_client: HashMap<String, PolicySet>,
-    by_resource: HashMap<String, PolicySet>,
+    any: Slot,
+    by_class: HashMap<String, Slot>,
+    by_anchor: HashMap<String, Slot>,
+    by_client: HashMap<String, Slot>,
+    by_resource: HashMap<String, Slot>,
+}
+
+/// Permits and forbids apart: where a forbid holds, Cedar names no permits. An override may stand in for what is forbidden, and what the
+/// permits demand is demanded then too.
+#[derive(Default, Debug)]
+struct Slot {
+    permits: PolicySet,
+    forbids: PolicySet,
 }
 
 /// What came of an evaluation: policies by their place in the list of rules.
@@ -91,13 +99,13 @@ impl Slices {
     ) -> Tally {
         let index = self.index(act);
         let mut tally = Tally::default();
-        let named = |map: &HashMap<String, PolicySet>, name: &str| map.get(name).map(|set| evaluate(set, request, entities));
-        let parts = std::iter::once((!index.any.is_empty()).then(|| evaluate(&index.any, request, entities)))
-            .chain(std::iter::once_with(|| named(&index.by_class, who.class())))
-            .chain(who.anchors().map(|anchor| named(&index.by_anchor, anchor)))
-            .chain(std::iter::once_with(|| named(&index.by_client, who.id())))
-            .chain(std::iter::once_with(|| named(&index.by_resource, resource.id().unescaped())));
-        for part in parts.flatten() {
+        let parts = std::iter::once(Some(&index.any))
+            .chain(std::iter::once_with(|| index.by_class.get(who.class())))
+            .chain(who.anchors().map(|anchor| index.by_anchor.get(anchor)))
+            .chain(std::iter::once_with(|| index.by_client.get(who.id())))
+            .chain(std::iter::once_with(|| index.by_resource.get(resource.id().unescaped())));
+        let sets = parts.flatten().flat_map(|slot| [&slot.permits, &slot.forbids]).filter(|set| !set.is_empty());
+        for part in sets.map(|set| evaluate(set, request, entities)) {
             tally.permits.extend(part.permits);
             tally.forbids.extend(part.forbids);
             tally.errors.extend(part.errors);
@@ -139,12 +147,13 @@ impl Index {
                 }
             }
         };
+        let slot = if policy.effect() == Effect::Permit { &mut slot.permits } else { &mut slot.forbids };
         slot.add(policy.clone()).map_err(|error| error.to_string())?;
         self.policies += 1;
         Ok(())
     }
 
-    fn by_resource(&mut self, policy: &Policy, kind: &EntityTypeName) -> &mut PolicySet {
+    fn by_resource(&mut self, policy: &Policy, kind: &EntityTypeName) -> &mut Slot {
         match policy.resource_constraint() {
             ResourceConstraint::Eq(uid) if uid.type_name() == kind => {
                 self.by_resource.entry(uid.id().unescaped().to_owned()).or_default()

@@ -113,7 +113,7 @@ proptest! {
             all.permits.sort_unstable();
             all.forbids.sort_unstable();
             all.errors.sort_unstable();
-            // Where a forbid holds Cedar names no permits; the sum of parts may know of some.
+            // Where a forbid holds Cedar names no permits; the parts do.
             if !part.forbids.is_empty() {
                 part.permits.clear();
             }
