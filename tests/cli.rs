@@ -73,6 +73,7 @@ fn exit_codes_and_messages() {
     check(here, "--config none.toml anchors list", 1, "--config");
     check(here, "--server http://127.0.0.1:1 revoke list", 1, "--server");
     check(here, "completions bash", 0, "_countersign");
+    policies(here);
 }
 
 /// Orders 1 and 2 were given before.
@@ -101,6 +102,31 @@ fn break_glass(here: &Path) {
     check(here, "revoke list", 0, "reviews override 3");
     check(here, "evidence list --all", 0, "review of override 3 of https://client.example/oauth.json");
     check(here, "evidence list --overridden", 0, "nothing matches");
+}
+
+fn policies(here: &Path) {
+    let (old, new) = (root().join("policies"), here.join("new"));
+    fs::create_dir(&new).unwrap();
+    fs::copy(old.join("default.cedar"), new.join("default.cedar")).unwrap();
+    let old = old.display();
+    check(here, "policy check", 0, "the built-in policy: 4 policies, 0 to look at");
+    check(here, &format!("policy test {old} --coverage 100"), 0, "4 of 4 policies decided something (100 %)");
+    check(here, "policy test new --coverage 1", 2, "1 % are wanted");
+    check(here, "policy test", 64, "there is no directory of policies");
+    check(here, &format!("policy diff {old} new"), 0, "0 added, 0 removed, 0 changed, 4 the same");
+    check(here, "policy backtest new --since 24h --fail-on-change", 0, "unchanged");
+    check(here, "policy backtest new --since yesterday", 64, "neither a time nor how long ago");
+    check(here, "policy backtest none", 64, "there is no such directory");
+    check(here, "policy schema", 0, "entity Client in [Class, Anchor]");
+    let forbid = "@id(\"no\") forbid (principal, action, resource);";
+    fs::write(new.join("more.cedar"), forbid).unwrap();
+    check(here, "policy check new --strict", 2, "forbids all of it, always");
+    fs::write(new.join("a.test.yaml"), "cases: [{name: a, expect: {decision: allow}}]").unwrap();
+    check(here, "policy test new --junit r.xml", 2, "expected allow");
+    assert!(fs::read_to_string(here.join("r.xml")).unwrap().contains("<failure"));
+    fs::write(new.join("more.cedar"), "@id(\"no\") forbid (principal, action, resource)").unwrap();
+    check(here, "policy check new", 2, "more.cedar:1:");
+    check(here, "policy backtest new", 1, "countersign policy check");
 }
 
 /// What `--save-dossier` writes, `--frozen` decides to the same bytes.

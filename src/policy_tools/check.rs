@@ -232,11 +232,12 @@ impl Looking<'_> {
         }
         for (place, (rule, parts)) in all.iter().enumerate() {
             for (other_place, (other, others)) in all.iter().enumerate() {
-                if place != other_place && rule.log_only == other.log_only {
-                    if let Some((kind, text)) = compare((rule, parts), (other, others), place > other_place) {
-                        self.warn(kind, rule, text);
-                        break;
-                    }
+                if place == other_place || rule.log_only != other.log_only {
+                    continue;
+                }
+                if let Some((kind, text)) = compare((rule, parts), (other, others), place > other_place) {
+                    self.warn(kind, rule, text);
+                    break;
                 }
             }
         }

@@ -154,3 +154,7 @@ mod asking {
         Ok(set)
     }
 }
+
+#[cfg(all(test, feature = "prove"))]
+#[path = "prove_tests.rs"]
+mod tests;

@@ -110,16 +110,19 @@ fn colored(diff: &str, paint: Paint) -> String {
 /// What the solver says, the question that matters first.
 fn proven(proofs: &[Proof], paint: Paint) -> String {
     let mut text = String::new();
-    let directions: [(fn(&Proof) -> &Answer, &str, &str, Mark); 2] =
-        [(|proof| &proof.more, "NEW", "OLD", Mark::Bad), (|proof| &proof.less, "OLD", "NEW", Mark::Warn)];
-    for (answer, one, other, bad) in directions {
-        for proof in proofs {
-            let (mark, told, example) = match answer(proof) {
+    // What is allowed beyond the other side, and how bad that is.
+    let more = |proof: &Proof| proof.more.clone();
+    let less = |proof: &Proof| proof.less.clone();
+    let answers =
+        |of: &dyn Fn(&Proof) -> Answer| proofs.iter().map(|proof| (proof.action.clone(), of(proof))).collect::<Vec<_>>();
+    for (answers, one, other, bad) in [(answers(&more), "NEW", "OLD", Mark::Bad), (answers(&less), "OLD", "NEW", Mark::Warn)] {
+        for (action, answer) in &answers {
+            let (mark, told, example) = match answer {
                 Answer::Nothing => (Mark::Good, format!("{one} allows nothing that {other} denies: proven"), ""),
                 Answer::Something { example } => (bad, format!("{one} allows what {other} denies, for one:"), example.as_str()),
                 Answer::Unknown { why } => (Mark::Skip, format!("not known whether {one} allows more than {other}: {why}"), ""),
             };
-            text.push_str(&format!("{} {}: {told}\n", paint.mark(mark), proof.action));
+            text.push_str(&format!("{} {action}: {told}\n", paint.mark(mark)));
             example.lines().for_each(|line| text.push_str(&format!("    {line}\n")));
         }
     }
