@@ -18,7 +18,7 @@ pub struct Fingerprint([u64; MEMBERS.len()]);
 pub struct Known {
     /// When it was first resolved, as far as the cache reaches back.
     pub first_seen: Timestamp,
-    /// What it looked like at the last resolution.
+    /// What it looked like when it was last allowed in, or first seen.
     pub fingerprint: Fingerprint,
 }
 

@@ -31,7 +31,7 @@ impl Memo for Rulings {
     }
 }
 
-/// What clients looked like when they were last resolved, by identifier. Apart from the cache of resolutions, so that a document that is
+/// What clients looked like when they were last allowed in, by identifier. Apart from the cache of resolutions, so that a document that is
 /// invalid for a moment does not make its successor look unchanged.
 pub(super) struct Histories(moka::sync::Cache<Digest, Known>);
 

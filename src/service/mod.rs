@@ -339,7 +339,11 @@ impl Inner {
             Ok(receipt) => {
                 let evaluation = receipt.index();
                 let (client, refreshing, rulings) = (Arc::clone(client), AtomicBool::new(false), Rulings::default());
-                self.histories.keep(&client);
+                // What a policy denies for what changed is not what the next resolution is compared with, or it would be denied once
+                // and then no more. An allow, be it by an override, accepts the change.
+                if dossier.known().is_none() || decision.allowed().is_some() {
+                    self.histories.keep(&client);
+                }
                 let entry = Arc::new(Entry { client, evaluation, refreshing, rulings, granted: Granted::default() });
                 self.cache.insert(key, Arc::clone(&entry));
                 Landed { entry: Some(entry), dossier: Arc::new(dossier), failed: None }

@@ -58,9 +58,11 @@ async fn a_change_of_behaviour_is_a_reason() {
     let mut answers = vec![world.ask(&ask).await];
     let mut changed: Value = serde_json::from_str(&document("Example")).unwrap();
     changed["redirect_uris"] = json!(["https://client.example/elsewhere"]);
-    for (name, document, code) in
-        [("another name", document("Renamed"), "ok"), ("another redirect URI", changed.to_string(), "policy.drift")]
-    {
+    for (name, document, code) in [
+        ("another name", document("Renamed"), "ok"),
+        ("another redirect URI", changed.to_string(), "policy.drift"),
+        ("the same again", changed.to_string(), "policy.drift"),
+    ] {
         world.origin.document("/oauth/client.json", &document);
         world.advance(121);
         answers.push(world.ask(&ask).await);

@@ -1,6 +1,8 @@
 //! Policies while the service runs: what is refused at a reload, how old documents may be, and what a client looked like before.
 
 use countersign::record::Record;
+use countersign::revocation::kill_log::Terms;
+use countersign::service::{KillAction, NewKill};
 use countersign::values::Request;
 use serde_json::{Value, json};
 
@@ -165,13 +167,17 @@ async fn what_changed_since_the_last_resolution_is_told_and_a_policy_may_deny_it
             answer["findings"].as_array().unwrap().iter().find(|finding| finding["check"] == "client.unchanged").cloned();
         finding.map(|finding| (finding["holds"].as_bool().unwrap(), finding["detail"].as_str().unwrap_or_default().to_owned()))
     };
+    let (old, new) = (document("https://client.example/new", false), document("https://client.example/new", true));
+    let keys = Some("keys, auth_method");
     for (document, code, changed) in [
         (document("https://client.example/cb", false), "ok", None),
-        (document("https://client.example/new", false), "ok", Some("redirect_uris")),
-        (document("https://client.example/new", false), "ok", None),
-        (document("https://client.example/new", true), "policy.new_keys", Some("keys, auth_method")),
-        // A change is news once.
-        (document("https://client.example/new", true), "ok", None),
+        (old.clone(), "ok", Some("redirect_uris")),
+        // What was accepted is news once; what is denied is news until somebody accepts it.
+        (old.clone(), "ok", None),
+        (new.clone(), "policy.new_keys", keys),
+        (new.clone(), "policy.new_keys", keys),
+        (old, "ok", None),
+        (new.clone(), "policy.new_keys", keys),
     ] {
         world.origin.document("/oauth/client.json", &document);
         world.advance(121);
@@ -180,5 +186,25 @@ async fn what_changed_since_the_last_resolution_is_told_and_a_policy_may_deny_it
         assert_eq!((&answer["code"], drift(&answer)), (&json!(code), expect), "{document}");
         answers.push(answer);
     }
+    // Nobody gets rid of it by having it resolved again. An override accepts it.
+    let fresh = request_of(&json!({ "client": { "id": CLIENT }, "options": { "fresh": true } }));
+    answers.push(world.ask(&fresh).await);
+    answers.push(world.ask(&ask).await);
+    let until = world.service.now().plus(std::time::Duration::from_secs(600));
+    let terms = Terms { scopes: vec!["search".into()], tools: vec![], until, approver: "carol".into() };
+    let order = NewKill {
+        action: KillAction::Override(CLIENT.into(), terms),
+        reason: "rotated".into(),
+        ticket: "INC-7".into(),
+        by: "ann".into(),
+    };
+    let order = world.service.revoke(order).await.unwrap();
+    world.advance(121);
+    answers.push(world.ask(&ask).await);
+    world.lift(order).await;
+    world.advance(121);
+    answers.push(world.ask(&ask).await);
+    let codes: Vec<&str> = answers.iter().rev().take(4).rev().map(|answer| gist(answer).1).collect();
+    assert_eq!(codes, ["policy.new_keys", "policy.new_keys", "ok", "ok"]);
     world.check_evidence(&answers).await;
 }
