@@ -45,6 +45,7 @@ mod fault_tests;
 pub mod frame;
 mod lock;
 mod log;
+pub mod merkle;
 mod queue;
 mod read;
 mod recover;
