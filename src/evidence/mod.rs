@@ -46,11 +46,16 @@ pub mod frame;
 mod lock;
 mod log;
 pub mod merkle;
+mod notary;
+pub mod notes;
 mod queue;
 mod read;
 mod recover;
 mod scan;
 mod storage;
+mod stored_tree;
+#[cfg(test)]
+mod tree_tests;
 mod wal;
 
 pub use batch::{Append, Receipt};
@@ -59,6 +64,9 @@ pub use error::{AppendError, Damage, Failure, OpenError, ReadError};
 pub use lock::Holder;
 pub(crate) use lock::{Lock, NotLocked};
 pub use log::{EvidenceLog, Health, LogOptions, Opened, Stats};
+pub use notary::Gap;
+pub use notes::SignedCheckpoint;
 pub use read::{Audit, EpochAudit, LogReader, Progress, Record, Records};
 pub use recover::TailCut;
 pub(crate) use storage::{Disk, Storage, create_dirs};
+pub use stored_tree::TreeReader;

@@ -104,6 +104,17 @@ impl LogReader {
         Ok(Self { dir, blobs, places: Mutex::default() })
     }
 
+    /// For records alone: blobs are not looked for.
+    pub(crate) fn of_records(dir: impl Into<PathBuf>) -> Self {
+        Self { dir: dir.into(), blobs: BlobStore::none(), places: Mutex::default() }
+    }
+
+    /// The evidence directory.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// The epochs that there are, in order.
     ///
     /// # Errors
