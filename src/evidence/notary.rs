@@ -172,7 +172,7 @@ fn work(shared: &Shared, origin: Origin, signal: &(Mutex<State>, Condvar)) -> Re
     let mut records = reader.records(epoch, tree.size())?;
     let at = |error| ReadError::io(&evidence)(error);
     let mut files = TreeFiles::open(&evidence, epoch, tree.size()).map_err(at)?;
-    let mut notes = Notes::open(&evidence, epoch, notes_end).map_err(at)?;
+    let mut notes = Notes::open(&evidence, epoch, notes_end, &vkey).map_err(at)?;
     loop {
         let state = {
             let waited = signal.1.wait_timeout_while(lock(&signal.0), EVERY, |state| *state == State::Running);

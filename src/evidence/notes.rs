@@ -7,7 +7,7 @@ use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use super::error::{Damage, ReadError};
-use super::merkle::{Checkpoint, Note};
+use super::merkle::{Checkpoint, Note, Vkey, VkeyError};
 use super::storage::{Disk, Storage as _};
 
 /// How much of the end of `checkpoints` is read to find the last: more than one note of ours, which has one signature.
@@ -56,7 +56,23 @@ pub fn all(evidence: &Path, epoch: u32, mut take: impl FnMut(SignedCheckpoint)) 
         take(note);
         offset = end.saturating_add(1);
     }
-    Ok(())
+    match is_unfinished(text.get(offset..).unwrap_or_default()) {
+        true => Ok(()),
+        false => Err(damage(&path, epoch, offset, "this is not a signed checkpoint")),
+    }
+}
+
+/// The public key of an epoch, as whoever signs wrote it down.
+///
+/// # Errors
+/// When it cannot be read or is none.
+pub fn vkey(evidence: &Path, epoch: u32) -> Result<Option<Vkey>, ReadError> {
+    let path = path(evidence, epoch, "vkey");
+    match std::fs::read_to_string(&path) {
+        Ok(text) => text.trim_end().parse().map(Some).map_err(|error: VkeyError| damage(&path, epoch, 0, &error.to_string())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(ReadError::io(path)(error)),
+    }
 }
 
 /// Where the note that begins here ends: before the empty line behind its signatures, which is the second of the block.
@@ -141,8 +157,9 @@ pub(crate) struct Notes {
 }
 
 impl Notes {
-    /// Opens the file; what lies behind `end` was never finished and is cut.
-    pub(crate) fn open(evidence: &Path, epoch: u32, end: u64) -> io::Result<Self> {
+    /// Opens the file; what lies behind `end` was never finished and is cut. Writes down the key, for whoever reads this directory.
+    pub(crate) fn open(evidence: &Path, epoch: u32, end: u64, vkey: &Vkey) -> io::Result<Self> {
+        replace(evidence, epoch, "vkey", &format!("{vkey}\n"))?;
         let path = path(evidence, epoch, "checkpoints");
         let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o640).open(&path)?;
         file.set_len(end)?;
@@ -157,16 +174,16 @@ impl Notes {
         self.file.write_all_at(bytes.as_bytes(), self.end)?;
         self.file.sync_data()?;
         self.end = self.end.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
-        replace(&self.evidence, self.epoch, note)
+        replace(&self.evidence, self.epoch, "checkpoint", &note.to_string())
     }
 }
 
-/// Puts a note in the place of the newest, whole or not at all.
-pub(crate) fn replace(evidence: &Path, epoch: u32, note: &Note) -> io::Result<()> {
-    let target = path(evidence, epoch, "checkpoint");
-    let draft = path(evidence, epoch, "checkpoint.new");
+/// Puts a text in the place of another, whole or not at all.
+fn replace(evidence: &Path, epoch: u32, name: &str, text: &str) -> io::Result<()> {
+    let target = path(evidence, epoch, name);
+    let draft = path(evidence, epoch, &format!("{name}.new"));
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o640).open(&draft)?;
-    file.write_all(note.to_string().as_bytes())?;
+    file.write_all(text.as_bytes())?;
     file.sync_data()?;
     std::fs::rename(&draft, &target)?;
     Disk.fsync_dir(target.parent().unwrap_or(evidence))

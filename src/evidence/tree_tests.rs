@@ -174,7 +174,10 @@ fn row_11_a_directory_that_was_rolled_back_is_not_gone_on_with() {
     // The old epoch can still be read.
     let reader = LogReader::open(dir.path()).unwrap();
     assert_eq!(reader.records(1, 0).unwrap().count(), 5 + 4);
-    assert!(reader.verify(&mut |_| {}).is_ok());
+    let audit = reader.verify(&mut |_| {}).unwrap();
+    let told = |at: usize| audit.epochs[at].contradiction.as_deref();
+    assert_eq!(told(0), Some("a checkpoint was signed for 10 records, and there are 5"));
+    assert_eq!((told(1), audit.epochs[1].checkpoints, audit.epochs[1].signed), (None, 2, 4));
 }
 
 #[test]
@@ -206,6 +209,8 @@ fn row_9_a_flipped_bit_in_the_checkpoints_is_not_passed_over() {
         let mut bad = good.clone();
         bad[at] ^= 1;
         std::fs::write(copied.path().join("epoch-1/checkpoints"), bad).unwrap();
+        let audit = LogReader::open(copied.path()).unwrap().verify(&mut |_| {});
+        assert!(audit.is_err() || audit.is_ok_and(|audit| audit.epochs[0].contradiction.is_some()), "byte {at}");
         let found = EvidenceLog::open(options(copied.path(), 1));
         assert!(found.is_err() || found.is_ok_and(|(_, opened)| opened.gap.is_some()), "byte {at}");
     }

@@ -10,7 +10,7 @@ use super::memo::Histories;
 use super::{Inner, Service, events, fetch_options};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::evidence::{AppendError, EvidenceLog, LogOptions};
+use crate::evidence::{AppendError, EvidenceLog, LogOptions, LogReader};
 use crate::fetch::{Fetcher, FetcherError};
 use crate::judge::overrides::{Given, Override};
 use crate::judge::revocation::Target;
@@ -77,7 +77,8 @@ impl Service {
         let reloading = tokio::sync::Mutex::default();
         // Small, and worth more the longer they reach back.
         let histories = Histories::new(config.cache.capacity.saturating_mul(4));
-        let inner = Inner { clock, rules, reloading, kills, fetcher, ledger, cache, histories, flights, patience };
+        let reader = Arc::new(LogReader::of_records(config.data_dir.join("evidence")));
+        let inner = Inner { clock, rules, reloading, kills, fetcher, ledger, reader, cache, histories, flights, patience };
         Ok(Self(Arc::new(inner)))
     }
 }
