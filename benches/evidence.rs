@@ -11,9 +11,11 @@
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use countersign::evidence::{EvidenceLog, LogOptions, LogReader};
+use countersign::evidence::{EvidenceLog, LogOptions, LogReader, notes, proofs};
+use countersign::publisher::keys::log::LogKey;
 
 const RUN: Duration = Duration::from_secs(2);
 
@@ -113,6 +115,32 @@ async fn requests(log: Option<&EvidenceLog>, awaiters: usize, work: usize) -> f6
     count as f64 / began.elapsed().as_secs_f64()
 }
 
+fn key() -> Arc<LogKey> {
+    Arc::new(LogKey::from_seed(&[7; 32]))
+}
+
+/// Proofs from a reader that has seen nothing yet, an audit with the tree and all checkpoints, and a start that goes on from them.
+fn proofs(evidence: &Path, options: LogOptions) {
+    let signed = notes::newest(evidence, 1).expect("readable").expect("signed");
+    let size = signed.checkpoint.size;
+    for index in [0, size / 2, size - 1] {
+        let began = Instant::now();
+        let reader = LogReader::open(evidence).expect("open for reading");
+        proofs::prove(&reader, 1, index, &signed).expect("readable").expect("covered");
+        println!("cold proof of record {index} of {size}: {:.1} ms", began.elapsed().as_secs_f64() * 1000.0);
+    }
+    let reader = LogReader::open(evidence).expect("open for reading");
+    let began = Instant::now();
+    let audit = reader.verify(&mut |_| {}).expect("sound");
+    let epoch = audit.epochs.first().expect("an epoch");
+    assert_eq!((epoch.records, epoch.signed, &epoch.contradiction), (size, size, &None));
+    let seconds = began.elapsed().as_secs_f64();
+    println!("verify with tree and {} checkpoints: {size} records, {:.0} records/s", epoch.checkpoints, size as f64 / seconds);
+    let began = Instant::now();
+    drop(EvidenceLog::open(options).expect("open again"));
+    println!("open again with a tree: {:.0} ms", began.elapsed().as_secs_f64() * 1000.0);
+}
+
 fn main() {
     let base = std::env::args().skip(1).find(|argument| !argument.starts_with("--"));
     let base = base.map_or_else(std::env::temp_dir, Into::into);
@@ -125,9 +153,18 @@ fn main() {
     options.reserve_bytes = 0;
     let (log, _) = EvidenceLog::open(options.clone()).expect("open");
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("runtime");
+    println!("without a tree");
     for awaiters in [1, 64, 256, 1024, 4096] {
         runtime.block_on(appenders(&log, awaiters));
     }
+    let signed = LogOptions { reserve_bytes: 0, key: Some(key()), ..LogOptions::new(dir.join("signed"), "bench.example") };
+    let (tree, _) = EvidenceLog::open(signed.clone()).expect("open");
+    println!("with a tree, and a checkpoint each second");
+    for awaiters in [1, 64, 256, 1024, 4096] {
+        runtime.block_on(appenders(&tree, awaiters));
+    }
+    runtime.block_on(tree.close()).expect("close");
+    drop(tree);
     for (awaiters, work) in [(64, 16_000), (256, 16_000), (256, 64_000)] {
         let without = runtime.block_on(requests(None, awaiters, work));
         let before = log.stats();
@@ -141,6 +178,7 @@ fn main() {
     runtime.block_on(log.close()).expect("close");
     disk(&dir, 26_000);
 
+    proofs(&dir.join("signed"), signed);
     let reader = LogReader::open(dir.join("evidence")).expect("open for reading");
     let began = Instant::now();
     let audit = reader.verify(&mut |_| {}).expect("sound");

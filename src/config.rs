@@ -285,6 +285,12 @@ impl Config {
         format!("{host}/evidence/{}/{}", self.region, self.replica)
     }
 
+    /// Where the key is that signs the evidence log.
+    #[must_use]
+    pub fn log_key(&self) -> PathBuf {
+        self.data_dir.join("keys").join("log.key")
+    }
+
     fn relative_to(&mut self, directory: &Path) {
         let paths = [&mut self.data_dir, &mut self.trust_anchors, &mut self.policies];
         for path in paths.into_iter().chain(&mut self.fetch.extra_roots) {

@@ -23,7 +23,7 @@ mod facts;
 mod id;
 mod overrides;
 
-pub use events::{Changes, Grant, RulesPart, ToolBinding};
+pub use events::{Changes, Gap, Grant, RulesPart, ToolBinding};
 pub use exhibit::{ExhibitRef, exhibits};
 pub use facts::{ClientFacts, REDIRECTS_MAX_BYTES};
 pub use id::{DecisionId, LogMark};
@@ -89,6 +89,9 @@ pub struct Start {
     /// Whether the log was closed in order before.
     #[n(5)]
     pub clean: bool,
+    /// Why this epoch began: the one before contradicts what had been signed for it.
+    #[n(6)]
+    pub gap: Option<Gap>,
 }
 
 /// The judge was run with everything.

@@ -64,6 +64,7 @@ fn exit_codes_and_messages() {
     check(here, "inventory --csv --json", 64, "cannot be used with");
     check(here, "evidence replay --all", 0, "2 decisions are the same to the byte");
     check(here, "evidence verify", 0, "all as they were written");
+    proofs(here);
     check(here, "revoke --host client.example --reason test", 0, "kill order 1 is in force");
     check(here, "revoke lift 9", 1, "no kill order 9");
     check(here, "revoke lift 1", 0, "order 2 lifts order 1");
@@ -74,6 +75,32 @@ fn exit_codes_and_messages() {
     check(here, "--server http://127.0.0.1:1 revoke list", 1, "--server");
     check(here, "completions bash", 0, "_countersign");
     policies(here);
+}
+
+/// A proof, its record and the key are all that an outsider needs.
+fn proofs(here: &Path) {
+    check(here, "evidence prove 1-1 --out it.tlog-proof --record-out it.record", 0, "check it with --key");
+    check(here, "evidence prove 1-99", 1, "there is no such record");
+    fs::write(here.join("vkey"), check(here, "evidence key", 0, "/1+")).unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let there = elsewhere.path();
+    for name in ["it.tlog-proof", "it.record", "vkey"] {
+        fs::copy(here.join(name), there.join(name)).unwrap();
+    }
+    check(there, "evidence check-proof it.tlog-proof --record it.record --key vkey", 0, "proven: record 1 of");
+    check(there, "evidence check-proof it.tlog-proof --record vkey --key vkey --json", 1, "does not lead to the root");
+    let leaf = format!("sha256:{}", "0".repeat(64));
+    check(there, &format!("evidence check-proof it.tlog-proof --leaf {leaf} --key vkey"), 1, "does not lead to the root");
+    check(there, "evidence check-proof it.record --record it.record --key vkey", 1, "not a tlog-proof");
+    check(there, "evidence check-proof it.tlog-proof --record it.record", 64, "--key");
+    check(there, "evidence check-proof it.tlog-proof --record it.record --key none", 64, "not a verifier key");
+    let log = fs::read_to_string(there.join("vkey")).unwrap();
+    fs::write(there.join("policy"), format!("log {log}quorum none\n")).unwrap();
+    check(there, "evidence check-proof it.tlog-proof --record it.record --policy policy", 0, "proven");
+    let witness = "w.example+8a4a4ae1+BAAA";
+    fs::write(there.join("policy"), format!("log {log}witness w {witness}\nquorum w\n")).unwrap();
+    check(there, "evidence check-proof it.tlog-proof --record it.record --policy policy", 64, "policy line");
+    assert_eq!(fs::read_dir(there).unwrap().count(), 4, "checking leaves nothing behind");
 }
 
 /// Orders 1 and 2 were given before.

@@ -10,7 +10,7 @@ use countersign::archive::DataDir;
 use countersign::evidence::LogReader;
 use countersign::judge::revocation::TargetKind;
 use countersign::record::{
-    ClientFacts, DecisionId, Evaluation, ExhibitRef, Grant, OutcomeRef, Override, Record, Review, Revocation, RulesChange,
+    ClientFacts, DecisionId, Evaluation, ExhibitRef, Gap, Grant, OutcomeRef, Override, Record, Review, Revocation, RulesChange,
     RulesPart, Start, ToolBinding, Use,
 };
 use countersign::replay::Replay;
@@ -95,7 +95,9 @@ fn evaluation(answered: bool) -> Evaluation {
 /// One of each kind, with every field set; and those with fields that may be absent, without them.
 fn records() -> Vec<(&'static str, Record)> {
     let (at, rules) = (moment(), digest("rules"));
-    let start = Start { at, build: "countersign/0.1.0".into(), rules, kill_sequence: 3, cut_bytes: Some(512), clean: false };
+    let start =
+        Start { at, build: "countersign/0.1.0".into(), rules, kill_sequence: 3, cut_bytes: Some(512), clean: false, gap: None };
+    let gap = Gap { epoch: 1, found: 5, known: 10, root: digest("root"), reason: "rolled back".into() };
     let used = Use {
         at,
         evaluation: 4711,
@@ -129,7 +131,8 @@ fn records() -> Vec<(&'static str, Record)> {
     };
     vec![
         ("start", Record::Start(start.clone())),
-        ("start-clean", Record::Start(Start { cut_bytes: None, clean: true, ..start })),
+        ("start-clean", Record::Start(Start { cut_bytes: None, clean: true, ..start.clone() })),
+        ("start-gap", Record::Start(Start { gap: Some(gap), ..start })),
         ("evaluation", Record::Evaluation(Box::new(evaluation(true)))),
         ("evaluation-bare", Record::Evaluation(Box::new(bare))),
         ("resolution", Record::Evaluation(Box::new(evaluation(false)))),

@@ -52,6 +52,10 @@ impl Remote {
         if (200..300).contains(&status) {
             return Ok(value);
         }
+        Err(self.refused(status, &value))
+    }
+
+    fn refused(&self, status: u16, value: &Value) -> Failure {
         let detail = value.get("detail").and_then(Value::as_str).unwrap_or("no details were given");
         let code = value.get("code").and_then(Value::as_str).unwrap_or("http");
         let advice = match status {
@@ -59,7 +63,17 @@ impl Remote {
             429 | 503 => "try again in a moment",
             _ => "correct the request",
         };
-        Err(Failure::new(&self.name, format!("{status} {code}: {detail}"), advice))
+        Failure::new(&self.name, format!("{status} {code}: {detail}"), advice)
+    }
+
+    /// Asks for a text. A problem document is a failure that says what it says.
+    pub(crate) async fn text(&self, path: &str) -> Result<String, Failure> {
+        let (status, bytes) =
+            self.exchange("GET", path, None).await.map_err(|error| Failure::new(&self.name, error, ADVICE))?;
+        if (200..300).contains(&status) {
+            return Ok(String::from_utf8_lossy(&bytes).into_owned());
+        }
+        Err(self.refused(status, &serde_json::from_slice(&bytes).unwrap_or_default()))
     }
 
     async fn exchange(&self, method: &str, path: &str, body: Option<&Value>) -> Result<(u16, Bytes), String> {

@@ -139,6 +139,11 @@ impl BlobStore {
         Ok(store)
     }
 
+    /// Without any blobs.
+    pub(crate) fn none() -> Self {
+        Self { dir: PathBuf::new(), index: RwLock::default() }
+    }
+
     fn refresh(&self) -> Result<(), ReadError> {
         let numbers = if self.dir.is_dir() { packs(&self.dir).map_err(ReadError::io(&self.dir))? } else { Vec::new() };
         let Some((last, older)) = numbers.split_last() else { return Ok(()) };

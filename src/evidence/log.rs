@@ -1,6 +1,6 @@
 //! The log as its users hold it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::task::Waker;
@@ -12,11 +12,15 @@ use super::blobs::{Blob, BlobStore, Packed};
 use super::error::{AppendError, Failure, OpenError, ReadError};
 use super::frame::MAX_RECORD;
 use super::lock::{Lock, NotLocked};
+use super::merkle::Frontier;
+use super::notary::{Gap, Notary, Origin};
+use super::notes::SignedCheckpoint;
 use super::queue::Queue;
-use super::recover::{self, TailCut, Trim};
+use super::recover::{self, Recovered, TailCut, Trim};
 use super::scan::epochs;
 use super::storage::{Disk, Storage, create_dirs};
 use super::wal::{Start, Writer};
+use crate::publisher::keys::log::LogKey;
 use crate::values::Digest;
 
 /// Where and how.
@@ -34,6 +38,8 @@ pub struct LogOptions {
     pub queue_rows: usize,
     /// The most bytes of records and new blobs that may wait for the disk.
     pub queue_bytes: usize,
+    /// Signs checkpoints. Without it the log has no tree.
+    pub key: Option<Arc<LogKey>>,
 }
 
 impl LogOptions {
@@ -41,7 +47,8 @@ impl LogOptions {
     #[must_use]
     pub fn new(dir: impl Into<PathBuf>, origin: impl Into<String>) -> Self {
         let (segment_bytes, reserve_bytes) = (64 << 20, 256 << 20);
-        Self { dir: dir.into(), origin: origin.into(), segment_bytes, reserve_bytes, queue_rows: 65_536, queue_bytes: 64 << 20 }
+        let (dir, origin) = (dir.into(), origin.into());
+        Self { dir, origin, segment_bytes, reserve_bytes, queue_rows: 65_536, queue_bytes: 64 << 20, key: None }
     }
 }
 
@@ -58,6 +65,8 @@ pub struct Opened {
     pub blob_tail_cut: Option<TailCut>,
     /// Whether the log had been closed in order (or is new).
     pub clean: bool,
+    /// Why the epoch before was not gone on with. The caller records it.
+    pub gap: Option<Gap>,
 }
 
 /// Whether records can be appended.
@@ -118,6 +127,10 @@ pub(crate) struct Shared {
     pub(crate) stats: StatsCells,
     name: Arc<str>,
     failure: OnceLock<Failure>,
+    /// The tree of all durable records; `None` without a key.
+    tree: Option<Mutex<Frontier>>,
+    published: tokio::sync::watch::Sender<Option<Arc<SignedCheckpoint>>>,
+    not_signing: OnceLock<String>,
     stopped: AtomicBool,
     /// Told when the writer has failed or closed.
     changed: tokio::sync::Notify,
@@ -130,6 +143,32 @@ impl Shared {
     /// beside it and made no difference that stood out of the noise, but would tie one waiter's fate to another's runtime.
     pub(crate) fn release(&self, waiters: Vec<Option<Waker>>) {
         waiters.into_iter().flatten().for_each(Waker::wake);
+    }
+
+    pub(crate) const fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// Appends the leaves of a durable frame to the tree.
+    pub(crate) fn grow_tree(&self, leaves: &[Digest]) {
+        if let Some(tree) = &self.tree {
+            let mut tree = lock(tree);
+            leaves.iter().for_each(|leaf| tree.push(*leaf));
+        }
+    }
+
+    /// The tree as it is now.
+    pub(crate) fn tree(&self) -> Frontier {
+        self.tree.as_ref().map(|tree| lock(tree).clone()).unwrap_or_default()
+    }
+
+    pub(crate) fn publish(&self, signed: SignedCheckpoint) {
+        self.published.send_replace(Some(Arc::new(signed)));
+    }
+
+    /// The log goes on: its records are durable, only nobody outside can be shown that they are all there.
+    pub(crate) fn stop_signing(&self, why: String) {
+        let _ = self.not_signing.set(why);
     }
 
     pub(crate) fn fail(&self, failure: Failure) {
@@ -189,7 +228,7 @@ impl EvidenceLog {
     }
 
     pub(crate) fn open_on(options: LogOptions, storage: Arc<dyn Storage>) -> Result<(Self, Opened), OpenError> {
-        let LogOptions { dir, origin, segment_bytes, reserve_bytes, queue_rows, queue_bytes } = options;
+        let LogOptions { dir, origin, segment_bytes, reserve_bytes, queue_rows, queue_bytes, key } = options;
         // Neither what a note has a use for, nor what JSON would have to escape: the name is written into answers as it is.
         let bad = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '+' | '"' | '\\');
         if origin.is_empty() || origin.len() > 200 || origin.contains(bad) {
@@ -201,17 +240,14 @@ impl EvidenceLog {
             NotLocked::Held(holder) => OpenError::Locked { dir: dir.clone(), holder },
             NotLocked::Io(source) => OpenError::Io { path: lock_path, what: "lock", source },
         })?;
-        let epoch = epochs(&dir).map_err(OpenError::io(&dir, "list"))?.last().map_or(1, |(epoch, _)| *epoch);
-        let wal = dir.join(format!("epoch-{epoch}")).join("wal");
+        let Place { epoch, wal, recovered, tree, gap } = find_place(storage.as_ref(), &dir, &origin, key.as_ref())?;
         let blob_dir = dir.join("blobs");
-        for path in [&wal, &blob_dir] {
-            create_dirs(storage.as_ref(), path).map_err(OpenError::io(path, "create"))?;
-        }
-        let recovered = recover::recover(&wal, Digest::of(origin.as_bytes()), epoch)?;
+        create_dirs(storage.as_ref(), &blob_dir).map_err(OpenError::io(&blob_dir, "create"))?;
         let (blobs, blob_trim, next_pack) = BlobStore::recover(&blob_dir)?;
         let blob_tail_cut = blob_trim.map_or(Ok(None), Trim::apply)?;
         let tail_cut = recovered.trim.map_or(Ok(None), Trim::apply)?;
         let name: Arc<str> = format!("{origin}/{epoch}").into();
+        let last = tree.as_ref().and_then(|tree| tree.last.clone()).map(Arc::new);
         let shared = Arc::new(Shared {
             queue: Queue::new(Arc::clone(&name), queue_rows, queue_bytes),
             blobs,
@@ -219,15 +255,20 @@ impl EvidenceLog {
             stats: StatsCells::default(),
             name,
             failure: OnceLock::new(),
+            tree: tree.as_ref().map(|tree| Mutex::new(tree.tree.clone())),
+            published: tokio::sync::watch::Sender::new(last),
+            not_signing: OnceLock::new(),
             stopped: AtomicBool::new(false),
             changed: tokio::sync::Notify::new(),
             lock: Mutex::new(Some(lock)),
         });
         let next_index = recovered.chain.next_index;
         let clean = tail_cut.is_none() && (recovered.closed || recovered.chain.next_seq == 0);
-        let opened = Opened { epoch, next_index, tail_cut, blob_tail_cut, clean };
-        let start =
-            Start { storage, wal: wal.clone(), segment_bytes, reserve: reserve_bytes, chain: recovered.chain, next_pack };
+        let opened = Opened { epoch, next_index, tail_cut, blob_tail_cut, clean, gap };
+        let notary = tree.map(|tree| Notary::start(Arc::clone(&shared), tree)).transpose();
+        let notary = notary.map_err(OpenError::io(&wal, "start the notary thread for"))?;
+        let (wal_dir, chain) = (wal.clone(), recovered.chain);
+        let start = Start { storage, wal: wal_dir, segment_bytes, reserve: reserve_bytes, chain, next_pack, notary };
         let begun = Writer::new(Arc::clone(&shared), start);
         let writer = begun.map_err(|failure| OpenError::io(&wal, "begin a segment in")(std::io::Error::other(failure)))?;
         let thread = std::thread::Builder::new().name("evidence".to_owned()).spawn(|| writer.run());
@@ -279,6 +320,24 @@ impl EvidenceLog {
     #[must_use]
     pub fn name(&self) -> &Arc<str> {
         &self.0.shared.name
+    }
+
+    /// As if the record had changed in memory after it was hashed.
+    #[cfg(test)]
+    pub(crate) fn append_changed(&self, record: &[u8], hashed: &[u8]) -> Append {
+        self.0.shared.queue.push(record, Digest::leaf(hashed), Vec::new())
+    }
+
+    /// The newest checkpoint, and each later one. `None` until the first was signed.
+    #[must_use]
+    pub fn checkpoints(&self) -> tokio::sync::watch::Receiver<Option<Arc<SignedCheckpoint>>> {
+        self.0.shared.published.subscribe()
+    }
+
+    /// Why no more checkpoints are signed; the log goes on without.
+    #[must_use]
+    pub fn not_signing(&self) -> Option<&str> {
+        self.0.shared.not_signing.get().map(String::as_str)
     }
 
     /// Makes everything durable that was appended, then stops and lets go of the directory. Appends from now on are refused.
@@ -348,5 +407,51 @@ impl EvidenceLog {
 impl std::fmt::Debug for EvidenceLog {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("EvidenceLog").field("name", self.name()).field("health", &self.health()).finish_non_exhaustive()
+    }
+}
+
+/// Where a log is gone on with.
+struct Place {
+    epoch: u32,
+    wal: PathBuf,
+    recovered: Recovered,
+    tree: Option<Origin>,
+    gap: Option<Gap>,
+}
+
+/// Finds the end of the last epoch. When that contradicts what was signed for it, it stays as it is, and another begins.
+fn find_place(storage: &dyn Storage, dir: &Path, origin: &str, key: Option<&Arc<LogKey>>) -> Result<Place, OpenError> {
+    let recover = |epoch: u32| {
+        let wal = dir.join(format!("epoch-{epoch}")).join("wal");
+        create_dirs(storage, &wal).map_err(OpenError::io(&wal, "create"))?;
+        let recovered = recover::recover(&wal, Digest::of(origin.as_bytes()), epoch)?;
+        Ok::<_, OpenError>((wal, recovered))
+    };
+    let compare = |epoch: u32, recovered: &Recovered| match key {
+        None => Ok(Ok(None)),
+        Some(key) => {
+            let size = recovered.chain.next_index;
+            Origin::find(dir, &format!("{origin}/{epoch}"), epoch, size, key).map(|found| found.map(Some))
+        }
+    };
+    let epoch = epochs(dir).map_err(OpenError::io(dir, "list"))?.last().map_or(1, |(epoch, _)| *epoch);
+    let (wal, recovered) = recover(epoch)?;
+    match compare(epoch, &recovered)? {
+        Ok(tree) => {
+            // An epoch that was begun for a gap and has no record yet still has to say why.
+            let before = epoch.saturating_sub(1);
+            let gap = match recovered.chain.next_seq == 0 && before > 0 {
+                true => compare(before, &recover(before)?.1)?.err(),
+                false => None,
+            };
+            Ok(Place { epoch, wal, recovered, tree, gap })
+        }
+        Err(gap) => {
+            tracing::error!(?gap, "this is not the log that was signed; another epoch begins");
+            let epoch = epoch.saturating_add(1);
+            let (wal, recovered) = recover(epoch)?;
+            let tree = compare(epoch, &recovered)?.ok().flatten();
+            Ok(Place { epoch, wal, recovered, tree, gap: Some(gap) })
+        }
     }
 }

@@ -35,6 +35,7 @@
 //! sector or its end. No single machine can tell that from a write that the crash interrupted. A client that holds a receipt can,
 //! and so can a witness.
 
+mod audit;
 mod batch;
 mod blobs;
 mod error;
@@ -45,19 +46,30 @@ mod fault_tests;
 pub mod frame;
 mod lock;
 mod log;
+pub mod merkle;
+mod notary;
+pub mod notes;
+pub mod proofs;
 mod queue;
 mod read;
 mod recover;
 mod scan;
 mod storage;
+mod stored_tree;
+#[cfg(test)]
+mod tree_tests;
 mod wal;
 
+pub use audit::{Audit, EpochAudit, Progress};
 pub use batch::{Append, Receipt};
 pub use blobs::{Blob, MAX_BLOB};
 pub use error::{AppendError, Damage, Failure, OpenError, ReadError};
 pub use lock::Holder;
 pub(crate) use lock::{Lock, NotLocked};
 pub use log::{EvidenceLog, Health, LogOptions, Opened, Stats};
-pub use read::{Audit, EpochAudit, LogReader, Progress, Record, Records};
+pub use notary::Gap;
+pub use notes::SignedCheckpoint;
+pub use read::{LogReader, Record, Records};
 pub use recover::TailCut;
 pub(crate) use storage::{Disk, Storage, create_dirs};
+pub use stored_tree::TreeReader;

@@ -26,6 +26,8 @@ pub(crate) struct Filling {
     pub(crate) batch: Arc<Batch>,
     pub(crate) frame: Vec<u8>,
     pub(crate) rows: u32,
+    /// The leaf hash of each row.
+    pub(crate) leaves: Vec<Digest>,
     pub(crate) blobs: Vec<Packed>,
     /// What it counts against the queue's bound.
     pub(crate) bytes: usize,
@@ -100,13 +102,14 @@ impl Queue {
                 let mut frame = inner.spare.pop().unwrap_or_default();
                 frame::begin(&mut frame);
                 let batch = Arc::new(Batch::new(Arc::clone(&self.log)));
-                Filling { batch, frame, rows: 0, blobs: Vec::new(), bytes: 0 }
+                Filling { batch, frame, rows: 0, leaves: Vec::new(), blobs: Vec::new(), bytes: 0 }
             }
         };
         let row = filling.rows;
         let added = frame::push_record(&mut filling.frame, record);
         if added {
             filling.rows = row.saturating_add(1);
+            filling.leaves.push(leaf);
             filling.bytes = filling.bytes.saturating_add(cost);
             filling.blobs.extend(blobs);
             inner.rows = inner.rows.saturating_add(1);

@@ -12,8 +12,8 @@ use std::time::Duration;
 use super::batch::lock;
 use super::blobs::BlobStore;
 use super::error::{Damage, ReadError};
-use super::frame::{Header, Kind, Rest};
-use super::recover::{self, Depth, End};
+use super::frame::{Header, Rest};
+use super::recover::{self, End};
 use super::scan::{Chain, Cursor, epochs, segments};
 use crate::values::Digest;
 
@@ -21,8 +21,8 @@ use crate::values::Digest;
 const SPARSE: u64 = 64;
 /// How often a reader looks again before it believes in damage: the writer may have been in the midst of a frame, or may have
 /// begun a new segment between two looks.
-const LOOKS: u32 = 5;
-const BETWEEN_LOOKS: Duration = Duration::from_millis(2);
+pub(super) const LOOKS: u32 = 5;
+pub(super) const BETWEEN_LOOKS: Duration = Duration::from_millis(2);
 
 /// A record and where it stands.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -35,50 +35,11 @@ pub struct Record {
     pub bytes: Vec<u8>,
 }
 
-/// What an audit of the whole log found to be sound.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Audit {
-    /// Each epoch that has records, in order.
-    pub epochs: Vec<EpochAudit>,
-    /// How many blobs there are, all of them with the right digest.
-    pub blobs: u64,
-}
-
-/// An audited epoch.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct EpochAudit {
-    /// Its number.
-    pub epoch: u32,
-    /// SHA-256 of the origin of the log; to be compared with the one that is expected.
-    pub log_id: Digest,
-    /// How many records, from index 0 without a gap.
-    pub records: u64,
-    /// How many frames, in one unbroken chain.
-    pub frames: u64,
-    /// The bytes of an unfinished frame at the end: a writer at work, or one that was killed.
-    pub unfinished: u64,
-    /// Whether the last frame is the mark of an orderly close.
-    pub closed: bool,
-}
-
-/// How far an audit has come.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Progress {
-    /// The epoch being read.
-    pub epoch: u32,
-    /// Records read so far in all epochs.
-    pub records: u64,
-    /// Bytes read so far.
-    pub bytes: u64,
-    /// Bytes in all, preallocated ones included.
-    pub total_bytes: u64,
-}
-
 /// Reads a log.
 #[derive(Debug)]
 pub struct LogReader {
     dir: PathBuf,
-    blobs: BlobStore,
+    pub(super) blobs: BlobStore,
     places: Mutex<HashMap<PathBuf, Places>>,
 }
 
@@ -104,6 +65,17 @@ impl LogReader {
         Ok(Self { dir, blobs, places: Mutex::default() })
     }
 
+    /// For records alone: blobs are not looked for.
+    pub(crate) fn of_records(dir: impl Into<PathBuf>) -> Self {
+        Self { dir: dir.into(), blobs: BlobStore::none(), places: Mutex::default() }
+    }
+
+    /// The evidence directory.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// The epochs that there are, in order.
     ///
     /// # Errors
@@ -112,7 +84,7 @@ impl LogReader {
         Ok(self.wals()?.into_iter().map(|(epoch, _)| epoch).collect())
     }
 
-    fn wals(&self) -> Result<Vec<(u32, PathBuf)>, ReadError> {
+    pub(super) fn wals(&self) -> Result<Vec<(u32, PathBuf)>, ReadError> {
         epochs(&self.dir).map_err(ReadError::io(&self.dir))
     }
 
@@ -198,83 +170,6 @@ impl LogReader {
         lock(&self.places).insert(path.to_owned(), places);
         Ok((offset, next))
     }
-
-    /// Audits everything: each frame's checksums, the chain of hashes, that every index is there, each blob's digest.
-    ///
-    /// # Errors
-    /// The first damage, with its place; or when something cannot be read.
-    pub fn verify(&self, progress: &mut dyn FnMut(Progress)) -> Result<Audit, ReadError> {
-        let wals = self.wals()?;
-        let mut audit = Audit::default();
-        let mut total_bytes: u64 = 0;
-        for (_, wal) in &wals {
-            for (_, path) in segments(wal).map_err(ReadError::io(wal))? {
-                total_bytes = total_bytes.saturating_add(std::fs::metadata(&path).map_or(0, |metadata| metadata.len()));
-            }
-        }
-        let mut so_far = Progress { epoch: 0, records: 0, bytes: 0, total_bytes };
-        for (epoch, wal) in wals {
-            so_far.epoch = epoch;
-            audit.epochs.extend(verify_epoch(&wal, &mut so_far, progress)?);
-        }
-        audit.blobs = self.blobs.verify()?;
-        Ok(audit)
-    }
-}
-
-fn verify_epoch(
-    wal: &Path,
-    so_far: &mut Progress,
-    progress: &mut dyn FnMut(Progress),
-) -> Result<Option<EpochAudit>, ReadError> {
-    let mut files: VecDeque<_> = segments(wal).map_err(ReadError::io(wal))?.into();
-    let Some((_, path)) = files.front() else { return Ok(None) };
-    let mut chain = Chain::begin(log_id_of(path)?, so_far.epoch);
-    let mut closed = false;
-    // How often the same place was looked at: a writer at work leaves others behind it.
-    let (mut looks, mut looked_at) = (0, None);
-    let mut unfinished = 0;
-    while let Some((first, path)) = files.front().cloned() {
-        let before = (chain.clone(), *so_far);
-        let mut each = |frame: &super::frame::Frame<'_>| {
-            closed = frame.header.kind == Kind::Closed;
-            so_far.records = so_far.records.saturating_add(u64::from(frame.header.count));
-            so_far.bytes = so_far.bytes.saturating_add(u64::try_from(frame.header.frame_len()).unwrap_or(u64::MAX));
-            progress(*so_far);
-        };
-        let end = recover::walk_named(&path, first, &mut chain, Depth::Full, &mut each)?;
-        let successors = segments(wal).map_err(ReadError::io(wal))?.into_iter().filter(|(later, _)| *later > first);
-        files = successors.collect();
-        let sound = match end.rest {
-            Rest::Clean => files.front().is_none_or(|(next, _)| *next == chain.next_index),
-            Rest::Torn { .. } => files.is_empty(),
-            Rest::Damaged { .. } => false,
-        };
-        if sound {
-            unfinished = if let Rest::Torn { bytes } = end.rest { bytes } else { 0 };
-            continue;
-        }
-        looks = if looked_at == Some((first, end.offset)) { looks + 1 } else { 1 };
-        looked_at = Some((first, end.offset));
-        if looks == LOOKS {
-            return Err(recover::damage(&path, &end, &chain).into());
-        }
-        (chain, *so_far) = before;
-        if chain.next_seq == 0 {
-            // The first frame was written since it was looked for.
-            chain = Chain::begin(log_id_of(&path)?, so_far.epoch);
-        }
-        files.push_front((first, path));
-        std::thread::sleep(BETWEEN_LOOKS);
-    }
-    let Chain { epoch, log_id, next_index: records, next_seq: frames, .. } = chain;
-    Ok((frames > 0 || unfinished > 0).then_some(EpochAudit { epoch, log_id, records, frames, unfinished, closed }))
-}
-
-/// Whose log it is, only its first frame says. Without one there is nothing that would pass for a record.
-fn log_id_of(first_segment: &Path) -> Result<Digest, ReadError> {
-    let header = Cursor::open(first_segment).and_then(|mut cursor| cursor.peek_header());
-    Ok(header.map_err(ReadError::io(first_segment))?.map_or(Digest::from_bytes([0; 32]), |header| header.log_id))
 }
 
 /// Records in order. See [`LogReader::records`].

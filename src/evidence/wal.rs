@@ -12,6 +12,7 @@ use super::blobs::{self, BlobStore, Packed};
 use super::error::{AppendError, Failure};
 use super::frame::{self, HEADER_LEN, Header, Kind, TRAILER_LEN};
 use super::log::Shared;
+use super::notary::Notary;
 use super::queue::{Filling, Work};
 use super::scan::{Chain, segment_name};
 use super::storage::{Storage, StorageFile, is_full, write_all};
@@ -131,6 +132,7 @@ pub(crate) struct Writer {
     segment: Option<Active>,
     pack: Option<(Active, Chain)>,
     next_pack: u32,
+    notary: Option<Notary>,
     settled: bool,
     /// How many were lately seen to append at the same time.
     crowd: usize,
@@ -147,12 +149,13 @@ pub(crate) struct Start {
     pub(crate) reserve: u64,
     pub(crate) chain: Chain,
     pub(crate) next_pack: u32,
+    pub(crate) notary: Option<Notary>,
 }
 
 impl Writer {
     /// Begins a new segment: after a restart nothing is appended to an old file, whose cached pages may not be what the disk holds.
     pub(crate) fn new(shared: Arc<Shared>, start: Start) -> Result<Self, Failure> {
-        let Start { storage, wal, segment_bytes, reserve, chain, next_pack } = start;
+        let Start { storage, wal, segment_bytes, reserve, chain, next_pack, notary } = start;
         let space = Space { reserve, looked: None, written: 0 };
         let (segment, pack, scratch) = (None, None, Vec::new());
         let (settled, crowd, last_sync) = (true, 0, Duration::ZERO);
@@ -165,6 +168,7 @@ impl Writer {
             segment,
             pack,
             next_pack,
+            notary,
             settled,
             crowd,
             last_sync,
@@ -186,8 +190,13 @@ impl Writer {
         let on_panic = FailOnDrop(Arc::clone(&self.shared));
         let outcome = self.work();
         std::mem::forget(on_panic);
+        let notary = self.notary.take();
         match outcome {
-            Ok(()) => self.shared.closed(),
+            Ok(()) => {
+                // Still under the directory's lock.
+                notary.map(Notary::finish);
+                self.shared.closed();
+            }
             Err(failure) => self.shared.fail(failure),
         }
     }
@@ -232,6 +241,8 @@ impl Writer {
             Ok(first_index) => {
                 let waiters = filling.batch.complete(first_index);
                 self.shared.release(waiters);
+                // After those who wait: nobody waits for the tree.
+                self.shared.grow_tree(&filling.leaves);
             }
             Err(Trouble::NoSpace) => {
                 if !self.shared.queue.no_space() {

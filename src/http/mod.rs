@@ -19,6 +19,7 @@ mod decisions;
 mod evidence;
 mod health;
 mod inventory;
+mod log;
 mod openapi;
 mod operate;
 mod overrides;
@@ -42,6 +43,8 @@ struct Shared {
     stopping: AtomicBool,
     /// One inventory at a time: each is a pass over the whole log.
     inventory: Arc<Semaphore>,
+    /// Who may make tiles.
+    tiles: Arc<Semaphore>,
 }
 
 impl App {
@@ -50,7 +53,8 @@ impl App {
     pub fn new(service: Service, config: Config) -> Self {
         let metrics = health::recorder();
         let (in_flight, stopping) = (AtomicUsize::new(0), AtomicBool::new(false));
-        Self(Arc::new(Shared { service, config, metrics, in_flight, stopping, inventory: Arc::new(Semaphore::new(1)) }))
+        let (inventory, tiles) = (Arc::new(Semaphore::new(1)), Arc::new(Semaphore::new(log::TILES_AT_ONCE)));
+        Self(Arc::new(Shared { service, config, metrics, in_flight, stopping, inventory, tiles }))
     }
 
     fn service(&self) -> &Service {
@@ -88,6 +92,8 @@ impl App {
             .route(decisions::PATH, get(evidence::list))
             .route("/v1/decisions/{id}", get(evidence::show))
             .route("/v1/decisions/{id}/replay", post(evidence::replay))
+            .route("/v1/decisions/{id}/proof", get(log::proof))
+            .route("/log/{*path}", get(log::file))
             .route("/v1/inventory", get(inventory::inventory))
             .route("/v1/revocations", get(operate::orders))
             .route("/v1/overrides", get(overrides::list))

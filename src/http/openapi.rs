@@ -6,7 +6,7 @@ use axum::response::Response;
 use serde::Serialize;
 use utoipa::{OpenApi, ToSchema};
 
-use super::{decisions, evidence, health, inventory, operate, overrides, problem};
+use super::{decisions, evidence, health, inventory, log, operate, overrides, problem};
 
 /// The answer of `POST /v1/decisions` (CONTRACT section 4). Describes what `judge::render` and `service::answer` write; a test
 /// compares real answers with it.
@@ -136,6 +136,8 @@ struct Evidence {
         evidence::list,
         evidence::show,
         evidence::replay,
+        log::proof,
+        log::file,
         inventory::inventory,
         operate::revoke,
         operate::lift,

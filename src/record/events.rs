@@ -10,6 +10,43 @@ use crate::values::{Digest, Timestamp};
 /// is beyond is counted; the request and the rules have all of it.
 const NAMES_MAX_BYTES: usize = 16_384;
 
+/// Why another epoch began: what had been signed for the one before is not what is on this disk.
+#[derive(Clone, PartialEq, Debug, Encode, Decode)]
+#[cbor(map)]
+pub struct Gap {
+    /// The epoch before.
+    #[n(0)]
+    pub epoch: u32,
+    /// How many records of it are here.
+    #[n(1)]
+    pub found: u64,
+    /// How many it had when it was signed last.
+    #[n(2)]
+    pub known: u64,
+    /// The root of the tree that was signed last.
+    #[n(3)]
+    pub root: Digest,
+    /// What is wrong, in words.
+    #[n(4)]
+    pub reason: String,
+}
+
+impl Gap {
+    /// Of what opening found.
+    #[must_use]
+    pub fn of(gap: &crate::evidence::Gap) -> Self {
+        let (known, root, reason) = (gap.known.size, gap.known.root, gap.reason.to_owned());
+        Self { epoch: gap.epoch, found: gap.found, known, root, reason }
+    }
+}
+
+impl std::fmt::Display for Gap {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { epoch, found, known, root, reason } = self;
+        write!(f, "epoch {epoch} has {found} records here; signed for {known} with root {root}: {reason}")
+    }
+}
+
 /// A client got this grant for the first time since it was resolved.
 #[derive(Clone, PartialEq, Debug, Encode, Decode)]
 #[cbor(map)]

@@ -22,11 +22,12 @@ pub struct Answer {
     receipt: Receipt,
     id: DecisionId,
     cache: CacheState,
+    proof: Option<String>,
 }
 
 impl Answer {
     pub(super) const fn new(decision: Decision, json: Vec<u8>, receipt: Receipt, id: DecisionId, cache: CacheState) -> Self {
-        Self { decision, json, receipt, id, cache }
+        Self { decision, json, receipt, id, cache, proof: None }
     }
 
     /// The decision.
@@ -45,6 +46,10 @@ impl Answer {
     #[must_use]
     pub const fn receipt(&self) -> &Receipt {
         &self.receipt
+    }
+
+    pub(super) fn set_proof(&mut self, proof: Option<String>) {
+        self.proof = proof;
     }
 
     /// The body of the answer (CONTRACT section 4): the decision, and what happened around it.
@@ -76,7 +81,12 @@ impl Answer {
         put(Decimal::of(self.receipt.index()).as_bytes());
         put(br#","leaf":""#);
         put(&self.receipt.leaf().text());
-        put(br#"","proof":null}}"#);
+        put(br#"","proof":"#);
+        match self.proof.as_ref().and_then(|proof| serde_json::to_vec(proof).ok()) {
+            Some(proof) => put(&proof),
+            None => put(b"null"),
+        }
+        put(b"}}");
         body
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::evidence::{AppendError, EvidenceLog};
+use crate::evidence::{AppendError, EvidenceLog, LogReader};
 use crate::fetch::Fetcher;
 use crate::judge::dossier::{Absence, Exhibit, Outcome};
 use crate::judge::{Decision, Dossier, KillSet, Resolved, Rules, Step, Want, judge, judge_with};
@@ -25,6 +25,7 @@ mod ledger;
 mod memo;
 mod once;
 mod open;
+mod prove;
 
 pub use answer::{Answer, CacheState};
 pub use kills::{KillAction, Kills, NewKill, RevokeError};
@@ -62,6 +63,7 @@ struct Inner {
     kills: Kills,
     fetcher: Fetcher,
     ledger: Ledger,
+    reader: Arc<LogReader>,
     cache: moka::sync::Cache<Digest, Arc<Entry>>,
     histories: Histories,
     flights: Flights,
@@ -81,6 +83,15 @@ impl Service {
     /// # Errors
     /// When the evidence cannot be made durable.
     pub async fn decide(&self, request: &Request, trace: Option<String>) -> Result<Answer, Unavailable> {
+        let mut answer = self.decide_unproven(request, trace).await?;
+        if request.options.prove {
+            // Boxed, as below: few ask for it.
+            Box::pin(self.attach_proof(&mut answer)).await;
+        }
+        Ok(answer)
+    }
+
+    async fn decide_unproven(&self, request: &Request, trace: Option<String>) -> Result<Answer, Unavailable> {
         if let Some((key, entry, decision)) = self.0.hit(request) {
             // Whoever may not ask causes no fetch, and neither does a killed client.
             if !matches!(decision.code(), Code::SourceNotAllowed | Code::RevocationKilled) {

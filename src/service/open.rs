@@ -10,12 +10,13 @@ use super::memo::Histories;
 use super::{Inner, Service, events, fetch_options};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::evidence::{AppendError, EvidenceLog, LogOptions};
+use crate::evidence::{AppendError, EvidenceLog, LogOptions, LogReader};
 use crate::fetch::{Fetcher, FetcherError};
 use crate::judge::overrides::{Given, Override};
 use crate::judge::revocation::Target;
 use crate::judge::{KillSet, RulesError};
-use crate::record::{Record, Start};
+use crate::publisher::keys::{KeyError, log::LogKey};
+use crate::record::{Gap, Record, Start};
 use crate::revocation::kill_log::{Action, KillLog, KillLogError, Order, Terms};
 use crate::rules::LiveRules;
 
@@ -31,6 +32,9 @@ pub enum OpenError {
     /// The evidence log cannot be opened.
     #[error("evidence: {0}")]
     Evidence(#[from] crate::evidence::OpenError),
+    /// There is no key to sign the evidence log with.
+    #[error("evidence: {0}")]
+    LogKey(#[from] KeyError),
     /// The fetcher cannot be set up.
     #[error("fetch: {0}")]
     Fetcher(#[from] FetcherError),
@@ -49,7 +53,9 @@ impl Service {
         let kills = Kills::new(KillLog::open(&config.data_dir)?);
         let fetcher = Fetcher::new(fetch_options(config), Arc::clone(&clock))?;
         let reserve_bytes = config.evidence.reserve_mb.saturating_mul(1 << 20);
-        let options = LogOptions { reserve_bytes, ..LogOptions::new(config.data_dir.join("evidence"), config.log_origin()) };
+        let key = Some(Arc::new(LogKey::load_or_create(&config.log_key())?));
+        let options =
+            LogOptions { reserve_bytes, key, ..LogOptions::new(config.data_dir.join("evidence"), config.log_origin()) };
         let (log, opened) = EvidenceLog::open(options)?;
         let (current, at) = (rules.current(), clock.now());
         let changes = events::changes_since_last_run(&log, &config.data_dir.join("evidence"), &current, at);
@@ -61,6 +67,7 @@ impl Service {
             kill_sequence: kills.current().sequence(),
             cut_bytes: opened.tail_cut.as_ref().map(|cut| cut.bytes),
             clean: opened.clean,
+            gap: opened.gap.as_ref().map(Gap::of),
         });
         ledger.append(&start, &[(current.digest(), &**current.bytes())]).await?;
         ledger.append_all(&changes).await?;
@@ -70,7 +77,8 @@ impl Service {
         let reloading = tokio::sync::Mutex::default();
         // Small, and worth more the longer they reach back.
         let histories = Histories::new(config.cache.capacity.saturating_mul(4));
-        let inner = Inner { clock, rules, reloading, kills, fetcher, ledger, cache, histories, flights, patience };
+        let reader = Arc::new(LogReader::of_records(config.data_dir.join("evidence")));
+        let inner = Inner { clock, rules, reloading, kills, fetcher, ledger, reader, cache, histories, flights, patience };
         Ok(Self(Arc::new(inner)))
     }
 }

@@ -3,6 +3,7 @@
 mod callers;
 mod evidence;
 mod limits;
+mod log;
 mod operations;
 mod overrides;
 mod questions;

@@ -6,7 +6,10 @@ use super::Outcome;
 use super::context::Context;
 use super::failure::Failure;
 
+mod check_proof;
+mod key;
 mod list;
+mod prove;
 mod replay;
 mod show;
 mod verify;
@@ -17,7 +20,9 @@ Examples:
   countersign evidence list --key NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs --count-by client
   countersign evidence show 019abc00-0000-8000-8000-000000001267
   countersign evidence replay --all
-  countersign evidence verify";
+  countersign evidence verify
+  countersign evidence prove 019abc00-0000-8000-8000-000000001267 --out it.tlog-proof --record-out it.record
+  countersign evidence check-proof it.tlog-proof --record it.record --key verifier.example/evidence/eu/r1/1+…";
 
 /// Read the evidence.
 #[derive(Subcommand)]
@@ -27,8 +32,14 @@ pub(crate) enum Evidence {
     List(Box<list::List>),
     /// One record, with everything that it names
     Show(show::Show),
-    /// Audit the whole log: every frame, the chain, every index, every blob, every kill order
+    /// Audit the whole log: every frame, the chain, every index, the tree, every checkpoint, every blob, every kill order
     Verify(verify::Verify),
+    /// Prove to an outsider that a record is in the log: writes a `.tlog-proof`
+    Prove(prove::Prove),
+    /// Check such a proof. Needs the proof, the record and a public key, and nothing else
+    CheckProof(check_proof::CheckProof),
+    /// The public keys that proofs are checked with
+    Key(key::Key),
     /// Decide again from the recorded inputs, and compare
     Replay(replay::ReplayCommand),
 }
@@ -39,6 +50,9 @@ impl Evidence {
             Self::List(list) => list.run(context),
             Self::Show(show) => show.run(context),
             Self::Verify(verify) => verify.run(context),
+            Self::Prove(prove) => prove.run(context),
+            Self::CheckProof(check) => check.run(context),
+            Self::Key(key) => key.run(context),
             Self::Replay(replay) => replay.run(context),
         }
     }

@@ -114,8 +114,14 @@ fn event(located: &Located, context: &Context) -> Outcome {
 fn fields(record: &Record) -> Value {
     match record {
         Record::Evaluation(_) | Record::Use(_) => Value::Null,
-        Record::Start(r) => json!({ "at": r.at, "build": r.build, "rules": r.rules, "kill_sequence": r.kill_sequence,
-            "cut_bytes": r.cut_bytes, "clean": r.clean }),
+        Record::Start(r) => {
+            let mut start = json!({ "at": r.at, "build": r.build, "rules": r.rules, "kill_sequence": r.kill_sequence,
+                "cut_bytes": r.cut_bytes, "clean": r.clean });
+            if let (Some(gap), Some(start)) = (&r.gap, start.as_object_mut()) {
+                start.insert("gap".into(), gap.to_string().into());
+            }
+            start
+        }
         Record::RulesChange(r) => json!({ "at": r.at, "rules": r.rules, "refused": r.refused }),
         Record::Revocation(r) => json!({ "at": r.at, "sequence": r.sequence, "action": r.action, "target_kind": r.target_kind,
             "target": r.target, "reason": r.reason, "ticket": r.ticket, "by": r.by, "line": r.line }),

@@ -7,13 +7,15 @@ use serde_json::json;
 use crate::cli::context::{Context, json_text};
 use crate::cli::failure::Failure;
 use crate::cli::paint::Mark;
-use crate::cli::{Outcome, table};
+use crate::cli::{Outcome, exit, table};
 use countersign::evidence::{Audit, LogReader};
 use countersign::revocation::kill_log::KillLog;
 
 /// Audit the whole log.
 #[derive(Args)]
-#[command(after_help = "Exit code 1 at the first damage, which is named with its place.")]
+#[command(
+    after_help = "Exit code 1 at the first damage, which is named with its place, and when the log contradicts a checkpoint."
+)]
 pub(crate) struct Verify {}
 
 impl Verify {
@@ -33,20 +35,23 @@ impl Verify {
         let orders =
             KillLog::read_only(&config.data_dir).map_err(|error| Failure::new("kill log", error, advice))?.orders().len();
         let records: u64 = audit.epochs.iter().map(|epoch| epoch.records).sum();
+        let sound = audit.epochs.iter().all(|epoch| epoch.contradiction.is_none());
+        let exit = if sound { exit::OK } else { exit::FAILURE };
         if context.global.json {
             let epochs: Vec<_> = audit
                 .epochs
                 .iter()
                 .map(|epoch| {
                     json!({ "epoch": epoch.epoch, "records": epoch.records, "frames": epoch.frames, "closed": epoch.closed,
+                            "checkpoints": epoch.checkpoints, "signed_records": epoch.signed, "contradiction": epoch.contradiction,
                             "unfinished_bytes": epoch.unfinished, "log_id": epoch.log_id })
                 })
                 .collect();
             let report =
-                json!({ "ok": true, "records": records, "blobs": audit.blobs, "kill_orders": orders, "epochs": epochs });
-            return Ok(Outcome::done(json_text(&report)));
+                json!({ "ok": sound, "records": records, "blobs": audit.blobs, "kill_orders": orders, "epochs": epochs });
+            return Ok(Outcome::done(json_text(&report)).exit(exit));
         }
-        Ok(Outcome::done(render(&audit, records, orders, context)))
+        Ok(Outcome::done(render(&audit, records, orders, context)).exit(exit))
     }
 }
 
@@ -61,18 +66,31 @@ fn progress(context: &Context) -> ProgressBar {
 
 fn render(audit: &Audit, records: u64, orders: usize, context: &Context) -> String {
     let paint = context.paint;
-    let mut rows = vec![["EPOCH", "RECORDS", "FRAMES", "END"].iter().map(|text| paint.dim(text)).collect::<Vec<_>>()];
+    let mut rows =
+        vec![["EPOCH", "RECORDS", "FRAMES", "CHECKPOINTS", "END"].iter().map(|text| paint.dim(text)).collect::<Vec<_>>()];
     rows.extend(audit.epochs.iter().map(|epoch| {
         let end = match (epoch.closed, epoch.unfinished) {
             (true, _) => "closed in order".to_owned(),
             (false, 0) => "open, or its writer was killed".to_owned(),
             (false, bytes) => format!("{bytes} bytes of an unfinished write, acknowledged to nobody"),
         };
-        vec![epoch.epoch.to_string(), epoch.records.to_string(), epoch.frames.to_string(), end]
+        vec![epoch.epoch.to_string(), epoch.records.to_string(), epoch.frames.to_string(), epoch.checkpoints.to_string(), end]
     }));
     let head = if context.global.quiet { String::new() } else { table::columns(&rows, "") };
+    let contradictions: String = audit
+        .epochs
+        .iter()
+        .filter_map(|epoch| {
+            Some(format!("{} epoch {}: {}\n", paint.mark(Mark::Bad), epoch.epoch, epoch.contradiction.as_ref()?))
+        })
+        .collect();
+    if !contradictions.is_empty() {
+        return format!("{head}{contradictions}");
+    }
+    let signed: u64 = audit.epochs.iter().map(|epoch| epoch.signed).sum();
     format!(
-        "{head}{} {records} records in one unbroken chain each epoch, {} blobs, {orders} kill orders: all as they were written\n",
+        "{head}{} {records} records in one unbroken chain each epoch, {signed} of them signed for, {} blobs, {orders} kill orders: \
+         all as they were written\n",
         paint.mark(Mark::Good),
         audit.blobs
     )

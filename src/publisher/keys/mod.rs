@@ -1,6 +1,7 @@
 //! Private keys. No other file holds one, so this is the file to read when asking where a key could leak.
 
 pub mod issuer;
+pub mod log;
 
 use std::fs::OpenOptions;
 use std::io::{self, Write as _};

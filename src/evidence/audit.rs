@@ -1,0 +1,216 @@
+//! Auditing a log: everything is read, and compared with everything that was signed.
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+
+use super::error::ReadError;
+use super::frame::{Frame, Kind, Rest};
+use super::merkle::{Frontier, Vkey};
+use super::notes::{self, SignedCheckpoint};
+use super::read::{BETWEEN_LOOKS, LOOKS, LogReader};
+use super::recover::{self, Depth};
+use super::scan::{Chain, Cursor, segments};
+use crate::values::Digest;
+
+/// What an audit of the whole log found to be sound.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Audit {
+    /// Each epoch that has records, in order.
+    pub epochs: Vec<EpochAudit>,
+    /// How many blobs there are, all of them with the right digest.
+    pub blobs: u64,
+}
+
+/// An audited epoch.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct EpochAudit {
+    /// Its number.
+    pub epoch: u32,
+    /// SHA-256 of the origin of the log; to be compared with the one that is expected.
+    pub log_id: Digest,
+    /// How many records, from index 0 without a gap.
+    pub records: u64,
+    /// How many frames, in one unbroken chain.
+    pub frames: u64,
+    /// The bytes of an unfinished frame at the end: a writer at work, or one that was killed.
+    pub unfinished: u64,
+    /// Whether the last frame is the mark of an orderly close.
+    pub closed: bool,
+    /// How many checkpoints were signed for it. Each one's signature holds, and the records lead to its root, up to `contradiction`.
+    pub checkpoints: u64,
+    /// How many of the records the last of them covers.
+    pub signed: u64,
+    /// The first thing that was signed and is not so. The log has another end, or other records, than was said before: rolled back,
+    /// cut off, or exchanged.
+    pub contradiction: Option<String>,
+}
+
+/// How far an audit has come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Progress {
+    /// The epoch being read.
+    pub epoch: u32,
+    /// Records read so far in all epochs.
+    pub records: u64,
+    /// Bytes read so far.
+    pub bytes: u64,
+    /// Bytes in all, preallocated ones included.
+    pub total_bytes: u64,
+}
+
+impl LogReader {
+    /// Audits everything: each frame's checksums, the chain of hashes, that every index is there, the tree and every checkpoint that was
+    /// signed for it, each blob's digest.
+    ///
+    /// # Errors
+    /// The first damage, with its place; or when something cannot be read. What was signed and is not so is in the audit.
+    pub fn verify(&self, progress: &mut dyn FnMut(Progress)) -> Result<Audit, ReadError> {
+        let wals = self.wals()?;
+        let mut audit = Audit::default();
+        let mut total_bytes: u64 = 0;
+        for (_, wal) in &wals {
+            for (_, path) in segments(wal).map_err(ReadError::io(wal))? {
+                total_bytes = total_bytes.saturating_add(std::fs::metadata(&path).map_or(0, |metadata| metadata.len()));
+            }
+        }
+        let mut so_far = Progress { epoch: 0, records: 0, bytes: 0, total_bytes };
+        for (epoch, wal) in wals {
+            so_far.epoch = epoch;
+            let signed = Signed::read(self.dir(), epoch)?;
+            audit.epochs.extend(verify_epoch(&wal, &signed, &mut so_far, progress)?);
+        }
+        audit.blobs = self.blobs.verify()?;
+        Ok(audit)
+    }
+}
+
+/// What was signed for an epoch, oldest first.
+struct Signed {
+    checkpoints: Vec<SignedCheckpoint>,
+    /// The first that cannot be what the log's key signed.
+    invalid: Option<String>,
+}
+
+impl Signed {
+    fn read(evidence: &Path, epoch: u32) -> Result<Self, ReadError> {
+        let key: Option<Vkey> = notes::vkey(evidence, epoch)?;
+        let mut signed = Self { checkpoints: Vec::new(), invalid: None };
+        let mut size = 0;
+        notes::all(evidence, epoch, |next| {
+            let wrong = match &key {
+                None => Some("the key is not there (`vkey`)".to_owned()),
+                Some(key) if next.checkpoint.origin != key.name() => Some("it is for another log".to_owned()),
+                Some(key) => next.note.verify([key]).err().map(|error| error.to_string()),
+            };
+            let wrong = wrong
+                .or_else(|| (next.checkpoint.size < size).then(|| "it covers fewer records than the one before".to_owned()));
+            if let (Some(wrong), None) = (wrong, &signed.invalid) {
+                signed.invalid = Some(format!("the checkpoint for {} records: {wrong}", next.checkpoint.size));
+            }
+            size = next.checkpoint.size;
+            signed.checkpoints.push(next);
+        })?;
+        Ok(signed)
+    }
+}
+
+/// The tree as far as it was made again, and the checkpoints that it was compared with.
+#[derive(Clone, Default)]
+struct Tree {
+    frontier: Frontier,
+    compared: usize,
+    wrong: Option<String>,
+}
+
+impl Tree {
+    fn grow(&mut self, frame: &Frame<'_>, signed: &Signed) {
+        for record in frame.records() {
+            self.frontier.push(Digest::leaf(record));
+            self.compare(signed);
+        }
+    }
+
+    fn compare(&mut self, signed: &Signed) {
+        while let Some(next) = signed.checkpoints.get(self.compared).filter(|next| next.checkpoint.size <= self.frontier.size())
+        {
+            if self.wrong.is_none() && self.frontier.root() != next.checkpoint.root {
+                let size = next.checkpoint.size;
+                self.wrong = Some(format!("the first {size} records are not those that a checkpoint was signed for"));
+            }
+            self.compared = self.compared.saturating_add(1);
+        }
+    }
+
+    fn contradiction(self, signed: &Signed) -> Option<String> {
+        let missing = signed.checkpoints.get(self.compared).map(|next| {
+            let (size, found) = (next.checkpoint.size, self.frontier.size());
+            format!("a checkpoint was signed for {size} records, and there are {found}")
+        });
+        self.wrong.or(missing).or_else(|| signed.invalid.clone())
+    }
+}
+
+fn verify_epoch(
+    wal: &Path,
+    signed: &Signed,
+    so_far: &mut Progress,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Option<EpochAudit>, ReadError> {
+    let mut files: VecDeque<(u64, PathBuf)> = segments(wal).map_err(ReadError::io(wal))?.into();
+    let mut chain = match files.front() {
+        Some((_, path)) => Chain::begin(log_id_of(path)?, so_far.epoch),
+        None if signed.checkpoints.is_empty() => return Ok(None),
+        None => Chain::begin(Digest::from_bytes([0; 32]), so_far.epoch),
+    };
+    let (mut closed, mut tree) = (false, Tree::default());
+    tree.compare(signed);
+    // How often the same place was looked at: a writer at work leaves others behind it.
+    let (mut looks, mut looked_at) = (0, None);
+    let mut unfinished = 0;
+    while let Some((first, path)) = files.front().cloned() {
+        let before = (chain.clone(), *so_far, tree.clone());
+        let mut each = |frame: &Frame<'_>| {
+            closed = frame.header.kind == Kind::Closed;
+            tree.grow(frame, signed);
+            so_far.records = so_far.records.saturating_add(u64::from(frame.header.count));
+            so_far.bytes = so_far.bytes.saturating_add(u64::try_from(frame.header.frame_len()).unwrap_or(u64::MAX));
+            progress(*so_far);
+        };
+        let end = recover::walk_named(&path, first, &mut chain, Depth::Full, &mut each)?;
+        let successors = segments(wal).map_err(ReadError::io(wal))?.into_iter().filter(|(later, _)| *later > first);
+        files = successors.collect();
+        let sound = match end.rest {
+            Rest::Clean => files.front().is_none_or(|(next, _)| *next == chain.next_index),
+            Rest::Torn { .. } => files.is_empty(),
+            Rest::Damaged { .. } => false,
+        };
+        if sound {
+            unfinished = if let Rest::Torn { bytes } = end.rest { bytes } else { 0 };
+            continue;
+        }
+        looks = if looked_at == Some((first, end.offset)) { looks + 1 } else { 1 };
+        looked_at = Some((first, end.offset));
+        if looks == LOOKS {
+            return Err(recover::damage(&path, &end, &chain).into());
+        }
+        (chain, *so_far, tree) = before;
+        if chain.next_seq == 0 {
+            // The first frame was written since it was looked for.
+            chain = Chain::begin(log_id_of(&path)?, so_far.epoch);
+        }
+        files.push_front((first, path));
+        std::thread::sleep(BETWEEN_LOOKS);
+    }
+    let Chain { epoch, log_id, next_index: records, next_seq: frames, .. } = chain;
+    let checkpoints = u64::try_from(signed.checkpoints.len()).unwrap_or(u64::MAX);
+    let covered = signed.checkpoints.last().map_or(0, |last| last.checkpoint.size);
+    let contradiction = tree.contradiction(signed);
+    let audit = EpochAudit { epoch, log_id, records, frames, unfinished, closed, checkpoints, signed: covered, contradiction };
+    Ok((frames > 0 || unfinished > 0 || checkpoints > 0).then_some(audit))
+}
+
+/// Whose log it is, only its first frame says. Without one there is nothing that would pass for a record.
+fn log_id_of(first_segment: &Path) -> Result<Digest, ReadError> {
+    let header = Cursor::open(first_segment).and_then(|mut cursor| cursor.peek_header());
+    Ok(header.map_err(ReadError::io(first_segment))?.map_or(Digest::from_bytes([0; 32]), |header| header.log_id))
+}

@@ -1,0 +1,123 @@
+//! The log as outsiders read it: checkpoints, tiles, proofs.
+
+use std::process::{Command, Output};
+
+use countersign::evidence::merkle::{Policy, TlogProof, Vkey};
+use countersign::evidence::{Append, notes};
+use countersign::values::Digest;
+use serde_json::json;
+
+use super::questions::check_problem;
+use super::served;
+use crate::case::CLIENT;
+use crate::world::{World, call};
+
+fn vkey(world: &World) -> Vkey {
+    notes::vkey(&world.config.data_dir.join("evidence"), 1).unwrap().unwrap()
+}
+
+/// An answer that was asked to be proven.
+async fn proven(face: &crate::world::Face) -> serde_json::Value {
+    let question = json!({ "client": { "id": CLIENT }, "options": { "prove": true } });
+    face.post("/v1/decisions", &question.to_string()).await.json()
+}
+
+#[tokio::test]
+async fn an_answer_brings_its_proof_when_it_is_asked_for() {
+    let (world, face) = served().await;
+    let plain = face.post("/v1/decisions", &json!({ "client": { "id": CLIENT } }).to_string()).await.json();
+    assert!(plain["evidence"]["proof"].is_null());
+    let answer = proven(&face).await;
+    let proof = answer["evidence"]["proof"].as_str().unwrap();
+    let parsed = TlogProof::parse(proof.as_bytes()).unwrap();
+    let leaf: Digest = answer["evidence"]["leaf"].as_str().unwrap().parse().unwrap();
+    assert_eq!(Some(parsed.index), answer["evidence"]["index"].as_u64());
+    let checkpoint = Policy::of_log(vkey(&world)).check(&parsed.checkpoint).unwrap();
+    assert_eq!(Some(checkpoint.origin.as_str()), answer["evidence"]["log"].as_str());
+    parsed.verify(&leaf).unwrap();
+    // The one before has a proof too, whenever it is asked for.
+    let reply = face.get(&format!("/v1/decisions/{}/proof", plain["id"].as_str().unwrap())).await;
+    assert_eq!((reply.status, reply.header("content-type")), (200, "text/plain; charset=utf-8"));
+    let leaf: Digest = plain["evidence"]["leaf"].as_str().unwrap().parse().unwrap();
+    TlogProof::parse(reply.text().as_bytes()).unwrap().verify(&leaf).unwrap();
+    check_problem(&face.get("/v1/decisions/019a0000-0000-8000-8000-000000000000/proof").await, 404, "request.not_found");
+    world.check_replays();
+}
+
+#[tokio::test]
+async fn tiles_are_there_up_to_the_checkpoint_and_no_others() {
+    let (world, face) = served().await;
+    proven(&face).await;
+    let checkpoint = face.get("/log/checkpoint").await;
+    assert_eq!(checkpoint.header("cache-control"), "no-store");
+    let size: u64 = checkpoint.text().lines().nth(1).unwrap().parse().unwrap();
+    assert_eq!(face.get("/log/epoch-1/checkpoint").await.body, checkpoint.body);
+    let there = face.get(&format!("/log/tile/0/000.p/{size}")).await;
+    assert_eq!((there.status, there.body.len()), (200, usize::try_from(size).unwrap() * 32));
+    for absent in [
+        "/log/tile/0/000".to_owned(),
+        format!("/log/tile/0/000.p/{}", size + 1),
+        format!("/log/tile/entries/000.p/{}", size + 1),
+        "/log/tile/0/000.p/0".into(),
+        "/log/tile/1/000.p/1".into(),
+        "/log/tile/8/000.p/1".into(),
+        "/log/tile/00/000.p/1".into(),
+        "/log/tile/0/x000/000.p/1".into(),
+        "/log/tile/0/999.p/1".into(),
+        "/log/epoch-2/checkpoint".into(),
+        "/log/epoch-01/checkpoint".into(),
+        "/log/LOCK".into(),
+        "/log/epoch-1/vkey".into(),
+        "/log/..%2f..%2fkeys/log.key".into(),
+    ] {
+        check_problem(&face.get(&absent).await, 404, "request.not_found");
+    }
+    for (accept, expect) in
+        [("gzip", "gzip"), ("br, GZIP;q=0.5", "gzip"), ("gzip;q=0", ""), ("identity", ""), ("gzip;q=0.000", "")]
+    {
+        let path = format!("/log/tile/entries/000.p/{size}");
+        let reply = call(face.address, "GET", &path, &[("accept-encoding", accept)], "").await.unwrap();
+        assert_eq!((reply.header("content-encoding"), reply.header("vary")), (expect, "accept-encoding"), "{accept}");
+    }
+    drop(world);
+}
+
+/// A reader that shares no code with us agrees about the tree, the signature, every tile, and a proof.
+#[tokio::test]
+async fn an_outsiders_reader_agrees() {
+    let (world, face) = served().await;
+    let log = world.service.log().clone();
+    // Two levels of tiles, with a partial one each.
+    let appends: Vec<Append> = (0..700).map(|number| log.append(format!("record {number}").as_bytes(), &[])).collect();
+    for append in appends {
+        append.await.unwrap();
+    }
+    let answer = proven(&face).await;
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("it.tlog-proof");
+    std::fs::write(&file, answer["evidence"]["proof"].as_str().unwrap()).unwrap();
+    let (prefix, key) = (format!("http://{}/log", face.address), vkey(&world).to_string());
+    let leaf = answer["evidence"]["leaf"].as_str().unwrap().strip_prefix("sha256:").unwrap().to_owned();
+    let index = answer["evidence"]["index"].as_u64().unwrap();
+    let read = move |leaf: String, key: String| {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/outsider/reader.py");
+        Command::new("python3").arg(script).args([&prefix, &key]).arg(&file).arg(&leaf).output()
+    };
+    let run = tokio::task::spawn_blocking(move || {
+        let other = countersign::publisher::keys::log::LogKey::from_seed(&[9; 32]);
+        let wrong = other.vkey("x", countersign::evidence::merkle::KeyKind::Ed25519).unwrap().to_string();
+        read(leaf.clone(), key).map(|good| (good, read(leaf, wrong).unwrap()))
+    });
+    let Ok((good, bad)) = run.await.unwrap() else {
+        println!("skipped: there is no python3");
+        return;
+    };
+    let text =
+        |output: &Output| format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(
+        good.status.success() && text(&good).starts_with("ok 7") && text(&good).trim_end().ends_with(&format!(" {index}")),
+        "{}",
+        text(&good)
+    );
+    assert!(!bad.status.success() && text(&bad).contains("not signed"), "{}", text(&bad));
+}
