@@ -1,6 +1,7 @@
 //! The story: steps that are done and looked at. Each prints what was expected and a mark that says whether it came out so.
 
 mod agents;
+mod outsider;
 
 use std::io::Write as _;
 use std::time::Instant;
@@ -197,7 +198,8 @@ impl<'a> Story<'a> {
             let shown = Show::new(self.paint(), false).decision(&explained);
             self.say(&shown.lines().map(|line| format!("      {line}").trim_end().to_owned()).collect::<Vec<_>>().join("\n"));
         }
-        self.offline()
+        self.offline()?;
+        self.an_outsider(&explained).await
     }
 
     /// What a responder does with the data directory alone.
