@@ -1,4 +1,4 @@
-//! The configuration and the trust anchors.
+//! The configuration, the trust anchors and the policies.
 
 use std::path::Path;
 
@@ -7,6 +7,7 @@ use crate::cli::anchors::standing;
 use crate::cli::failure::one_line;
 use crate::cli::paint::Mark;
 use countersign::config::Config;
+use countersign::judge::RulesError;
 use countersign::values::Timestamp;
 
 pub(super) fn configuration(named: Option<&Path>, config: &Config) -> Vec<Diagnosis> {
@@ -44,20 +45,27 @@ fn listening(config: &Config) -> Diagnosis {
     }
 }
 
+/// Anchors and policies are loaded together, as `serve` does.
 pub(super) fn anchors(config: &Config, at: Timestamp) -> Vec<Diagnosis> {
     let rules = match countersign::rules::load(config) {
         Ok(rules) => rules,
+        Err(error @ RulesError::Policies(_)) => {
+            let advice = "correct the policy; `countersign policy check` shows all that is wrong";
+            return vec![Diagnosis::bad("policies", one_line(&error.to_string()), advice)];
+        }
         Err(error) => {
             let advice = "correct the file; `countersign anchors check` shows all that is wrong";
             return vec![Diagnosis::bad("anchors", one_line(&error.to_string()), advice)];
         }
     };
+    let from = if config.policies.exists() { config.policies.display().to_string() } else { "the program".to_owned() };
+    let policies = Diagnosis::good("policies", format!("{} in {from}", rules.policies().rules().len()));
     let place = config.trust_anchors.display();
     if rules.anchors().is_empty() {
         let advice = "write one; trust-anchors/README.md tells how. Until then every client is denied";
-        return vec![Diagnosis::warn("anchors", format!("{place} holds none"), advice)];
+        return vec![policies, Diagnosis::warn("anchors", format!("{place} holds none"), advice)];
     }
-    let mut all = vec![Diagnosis::good("anchors", format!("{} in {place}", rules.anchors().len()))];
+    let mut all = vec![policies, Diagnosis::good("anchors", format!("{} in {place}", rules.anchors().len()))];
     for anchor in rules.anchors() {
         let (mark, text) = standing(anchor, at);
         let advice = match mark {
