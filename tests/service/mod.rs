@@ -8,3 +8,4 @@ mod kills;
 mod misbehaviour;
 mod overrides;
 mod reloading;
+mod rollback;
