@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use ipnet::IpNet;
 use serde::Deserialize;
 
+use crate::evidence::merkle::{KeyKind, Vkey};
 use crate::judge::profile::{Knobs, Profile};
 use crate::values::freshness::Bounds;
 
@@ -110,6 +111,18 @@ pub struct Evidence {
     pub seal: String,
     /// Free space below which decisions are refused, in MiB. Zero: the disk fills, and the last write is the one that fails.
     pub reserve_mb: u64,
+    /// Who is asked to cosign our checkpoints (c2sp.org/tlog-witness).
+    pub witnesses: Vec<WitnessConfig>,
+}
+
+/// A witness.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WitnessConfig {
+    /// The prefix of its `add-checkpoint`, http or https.
+    pub url: String,
+    /// Its public key.
+    pub vkey: String,
 }
 
 /// `[revocation]`
@@ -205,7 +218,7 @@ impl Default for Cache {
 
 impl Default for Evidence {
     fn default() -> Self {
-        Self { segment_entries: 65_536, seal: String::new(), reserve_mb: 256 }
+        Self { segment_entries: 65_536, seal: String::new(), reserve_mb: 256, witnesses: Vec::new() }
     }
 }
 
@@ -321,6 +334,17 @@ impl Config {
         if self.evidence.segment_entries != 65_536 {
             return Err("evidence.segment_entries is fixed at 65536 by the tile layout".into());
         }
+        // As many cosignatures as fit beside our own in a note that everybody reads.
+        if self.evidence.witnesses.len() > 15 {
+            return Err("evidence.witnesses: at most 15".into());
+        }
+        for witness in &self.evidence.witnesses {
+            let key: Result<Vkey, _> = witness.vkey.parse();
+            let key = key.map_err(|error| format!("evidence.witnesses vkey: {error}"))?;
+            if key.kind() != KeyKind::Cosignature || !witness.url.starts_with("http") {
+                return Err("evidence.witnesses: `vkey` is a witness's key (type 04), `url` http or https".into());
+            }
+        }
         let unsupported = [("evidence.seal", &self.evidence.seal), ("revocation.feed", &self.revocation.feed)];
         for (name, value) in unsupported {
             if !value.is_empty() {
@@ -387,6 +411,7 @@ mod tests {
             ("lissten = 'x'", "lissten"),
             ("[fetch]\ntimeout = 1", "timeout"),
             ("[fetch]\ntimeout_ms = 1", "between 50"),
+            ("[evidence]\nwitnesses = [{ url = 'http://w', vkey = 'w+0+0' }]", "not a verifier key"),
             ("[evidence]\nseal = 's3://b'", "not supported"),
             ("region = ''", "region"),
             ("region = 'eu\"x'", "quotes"),

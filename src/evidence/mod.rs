@@ -17,7 +17,8 @@
 //! | full disk | as before; appends are refused until space returns |
 //! | segment removed or renamed while running | noticed before the next commit or within half a second: the log stops |
 //! | a flipped bit in a record | found on the next start (the last 256 MiB), on reading, and by [`LogReader::verify`] |
-//! | the directory rolled back to an old copy, or its last files removed | not noticed here: that takes a witness elsewhere |
+//! | its last files removed, or exchanged | found on the next start, against the last checkpoint: another epoch begins, with a gap on record |
+//! | the whole directory rolled back to an old copy | noticed by a witness elsewhere, not here |
 //!
 //! # The last frame
 //!
@@ -59,6 +60,7 @@ mod stored_tree;
 #[cfg(test)]
 mod tree_tests;
 mod wal;
+pub mod witness;
 
 pub use audit::{Audit, EpochAudit, Progress};
 pub use batch::{Append, Receipt};

@@ -137,7 +137,10 @@ fn is_unfinished(bytes: &[u8]) -> bool {
 /// # Errors
 /// When it cannot be read or is damaged.
 pub fn newest(evidence: &Path, epoch: u32) -> Result<Option<SignedCheckpoint>, ReadError> {
-    let path = path(evidence, epoch, "checkpoint");
+    read(path(evidence, epoch, "checkpoint"), epoch)
+}
+
+fn read(path: PathBuf, epoch: u32) -> Result<Option<SignedCheckpoint>, ReadError> {
     match std::fs::metadata(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(ReadError::io(path)(error)),
@@ -146,6 +149,42 @@ pub fn newest(evidence: &Path, epoch: u32) -> Result<Option<SignedCheckpoint>, R
     }
     let text = std::fs::read(&path).map_err(ReadError::io(&path))?;
     SignedCheckpoint::parse(&text).map(Some).ok_or_else(|| damage(&path, epoch, 0, "this is not a signed checkpoint"))
+}
+
+/// The newest checkpoint that witnesses cosigned, if it covers a record; else the newest.
+///
+/// # Errors
+/// When it cannot be read or is damaged.
+pub fn covering(evidence: &Path, epoch: u32, index: u64) -> Result<Option<SignedCheckpoint>, ReadError> {
+    match cosigned(evidence, epoch)?.filter(|cosigned| cosigned.checkpoint.size > index) {
+        Some(cosigned) => Ok(Some(cosigned)),
+        None => newest(evidence, epoch),
+    }
+}
+
+/// The newest checkpoint that a witness cosigned.
+///
+/// # Errors
+/// When it cannot be read or is damaged.
+pub fn cosigned(evidence: &Path, epoch: u32) -> Result<Option<SignedCheckpoint>, ReadError> {
+    read(path(evidence, epoch, "checkpoint.witnessed"), epoch)
+}
+
+/// Keeps a checkpoint with its cosignatures, unless there is a newer one; with those that it has already, if it is the same.
+pub(crate) fn keep_cosigned(evidence: &Path, epoch: u32, new: &SignedCheckpoint) -> Result<(), ReadError> {
+    // Several witnesses answer at once, each on its own task.
+    static TURN: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    let _turn = super::batch::lock(&TURN);
+    let mut kept = new.clone();
+    if let Some(before) = cosigned(evidence, epoch)? {
+        if before.checkpoint.size > new.checkpoint.size {
+            return Ok(());
+        }
+        if before.checkpoint == new.checkpoint {
+            before.note.signatures().iter().for_each(|signature| kept.note.add(signature.clone()));
+        }
+    }
+    replace(evidence, epoch, "checkpoint.witnessed", &kept.note.to_string()).map_err(ReadError::io(evidence))
 }
 
 /// Appends to `checkpoints`.
@@ -178,13 +217,16 @@ impl Notes {
     }
 }
 
-/// Puts a text in the place of another, whole or not at all.
 fn replace(evidence: &Path, epoch: u32, name: &str, text: &str) -> io::Result<()> {
-    let target = path(evidence, epoch, name);
-    let draft = path(evidence, epoch, &format!("{name}.new"));
+    replace_file(&evidence.join(format!("epoch-{epoch}")), name, text)
+}
+
+/// Puts a text in the place of another, whole or not at all, and durably.
+pub(crate) fn replace_file(dir: &Path, name: &str, text: &str) -> io::Result<()> {
+    let draft = dir.join(format!("{name}.new"));
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o640).open(&draft)?;
     file.write_all(text.as_bytes())?;
     file.sync_data()?;
-    std::fs::rename(&draft, &target)?;
-    Disk.fsync_dir(target.parent().unwrap_or(evidence))
+    std::fs::rename(&draft, dir.join(name))?;
+    Disk.fsync_dir(dir)
 }

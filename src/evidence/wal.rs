@@ -194,7 +194,9 @@ impl Writer {
         match outcome {
             Ok(()) => {
                 // Still under the directory's lock.
-                notary.map(Notary::finish);
+                if let Some(notary) = notary {
+                    notary.finish();
+                }
                 self.shared.closed();
             }
             Err(failure) => self.shared.fail(failure),

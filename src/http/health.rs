@@ -68,6 +68,9 @@ pub(super) async fn metrics(State(app): State<App>) -> Response {
     gauge("countersign_evidence_max_sync_us", log.max_sync_us);
     gauge("countersign_evidence_queued_rows", u64::try_from(log.queued).unwrap_or(u64::MAX));
     gauge("countersign_evidence_healthy", u64::from(service.log().health() == Health::Ok));
+    let signed = service.log().checkpoints().borrow().as_ref().map_or(0, |signed| signed.checkpoint.size);
+    gauge("countersign_evidence_signed_records", signed);
+    gauge("countersign_evidence_signing", u64::from(service.log().not_signing().is_none()));
     gauge("countersign_cached_clients", service.cached_clients());
     gauge("countersign_kill_sequence", service.kills().current().sequence());
     gauge("countersign_trust_anchors", u64::try_from(service.rules().anchors().len()).unwrap_or(u64::MAX));
@@ -95,6 +98,9 @@ pub(super) fn recorder() -> PrometheusHandle {
         metrics::describe_counter!("countersign_evidence_rows_total", "Records made durable.");
         metrics::describe_gauge!("countersign_evidence_last_sync_us", "Microseconds of the last fdatasync.");
         metrics::describe_gauge!("countersign_evidence_healthy", "1 while evidence can be written.");
+        metrics::describe_gauge!("countersign_evidence_signing", "1 while checkpoints are signed.");
+        metrics::describe_gauge!("countersign_evidence_witnessed_seconds", "When a witness cosigned last, Unix time.");
+        metrics::describe_gauge!("countersign_evidence_contradicted", "1 when a witness has seen more records of this log.");
         metrics::describe_counter!("countersign_overrides_granted_total", "Override orders in the kill log.");
         metrics::describe_counter!("countersign_overrides_used_total", "Answers that used an override.");
         metrics::describe_gauge!("countersign_overrides_in_force", "Overrides that let a client have more, now.");

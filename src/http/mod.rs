@@ -26,6 +26,7 @@ mod overrides;
 mod problem;
 mod server;
 mod trace;
+pub mod witness;
 
 pub use server::{ListenError, Server};
 

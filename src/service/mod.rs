@@ -26,6 +26,7 @@ mod memo;
 mod once;
 mod open;
 mod prove;
+mod witnessing;
 
 pub use answer::{Answer, CacheState};
 pub use kills::{KillAction, Kills, NewKill, RevokeError};

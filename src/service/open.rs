@@ -7,11 +7,12 @@ use super::flight::Flights;
 use super::kills::Kills;
 use super::ledger::Ledger;
 use super::memo::Histories;
+use super::witnessing::Witnessing;
 use super::{Inner, Service, events, fetch_options};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::evidence::{AppendError, EvidenceLog, LogOptions, LogReader};
-use crate::fetch::{Fetcher, FetcherError};
+use crate::fetch::{Fetcher, FetcherError, Poster};
 use crate::judge::overrides::{Given, Override};
 use crate::judge::revocation::Target;
 use crate::judge::{KillSet, RulesError};
@@ -78,6 +79,12 @@ impl Service {
         // Small, and worth more the longer they reach back.
         let histories = Histories::new(config.cache.capacity.saturating_mul(4));
         let reader = Arc::new(LogReader::of_records(config.data_dir.join("evidence")));
+        let poster = Poster::new(&config.fetch.extra_roots)?;
+        for witness in &config.evidence.witnesses {
+            if let Some(witnessing) = Witnessing::new(witness, opened.epoch, &reader, &poster) {
+                tokio::spawn(witnessing.run(ledger.log().checkpoints()));
+            }
+        }
         let inner = Inner { clock, rules, reloading, kills, fetcher, ledger, reader, cache, histories, flights, patience };
         Ok(Self(Arc::new(inner)))
     }

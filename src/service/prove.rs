@@ -18,8 +18,7 @@ impl Service {
         let covers =
             |signed: &Option<Arc<SignedCheckpoint>>| signed.as_ref().is_some_and(|signed| signed.checkpoint.size > index);
         let _ = tokio::time::timeout(PATIENCE, published.wait_for(covers)).await;
-        let signed = published.borrow().clone();
-        signed
+        published.borrow().as_ref().map(Arc::clone)
     }
 
     /// Reads the records of the evidence log. One for all who prove: it remembers where frames are.

@@ -121,3 +121,57 @@ async fn an_outsiders_reader_agrees() {
     );
     assert!(!bad.status.success() && text(&bad).contains("not signed"), "{}", text(&bad));
 }
+
+/// A witness elsewhere cosigns what continues, and tells when the log was rolled back.
+#[tokio::test]
+async fn a_witness_cosigns() {
+    use countersign::clock::SystemClock;
+    use countersign::config::WitnessConfig;
+    use countersign::evidence::merkle::KeyKind;
+    use countersign::evidence::witness::Witness;
+    use countersign::publisher::keys::log::LogKey;
+    let state = tempfile::tempdir().unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let mut witness = None;
+    let world = World::with(|config| {
+        let key = LogKey::load_or_create(&config.log_key()).unwrap();
+        let log = key.vkey(&format!("{}/1", config.log_origin()), KeyKind::Ed25519).unwrap();
+        let opened = Witness::open(state.path(), "witness.example", vec![log]).unwrap();
+        config.evidence.witnesses = vec![WitnessConfig { url: url.clone(), vkey: opened.vkey().to_string() }];
+        witness = Some(opened);
+    })
+    .await;
+    let witness = witness.unwrap();
+    let key = witness.vkey().clone();
+    let serving = tokio::spawn(countersign::http::witness::serve(
+        listener,
+        witness,
+        std::sync::Arc::new(SystemClock),
+        std::future::pending(),
+    ));
+    let face = crate::world::Face::of(&world.service, &world.config).await;
+    let dir = world.config.data_dir.join("evidence");
+    crate::world::until("a cosignature", || notes::cosigned(&dir, 1).unwrap().is_some()).await;
+    let reply = face.get("/log/checkpoint.witnessed").await;
+    let policy = format!("log {}\nwitness w {key}\nquorum w\n", vkey(&world));
+    let note = countersign::evidence::merkle::Note::parse(&reply.body).unwrap();
+    let checkpoint = Policy::parse(&policy).unwrap().check(&note).unwrap();
+    // Proofs of what it covers lead to it.
+    let start = notes::covering(&dir, 1, 0).unwrap().unwrap();
+    assert_eq!((start.checkpoint, start.note), (checkpoint.clone(), note));
+    // Monitors see the same at the witness.
+    let hash = Digest::of(checkpoint.origin.as_bytes()).hex();
+    let address = url.trim_start_matches("http://").trim_end_matches('/').parse().unwrap();
+    let seen = call(address, "GET", &format!("/{hash}/checkpoint"), &[], "").await.unwrap();
+    assert_eq!((seen.status, seen.text().starts_with(&checkpoint.to_string())), (200, true));
+    for (method, path, body, status) in [
+        ("POST", "/add-checkpoint", "old 0\n", 400),
+        ("GET", "/x/checkpoint", "", 404),
+        ("POST", "/add-checkpoint", &*"x".repeat(400 << 10), 413),
+    ] {
+        let reply = call(address, method, path, &[], body).await.unwrap();
+        assert_eq!(reply.status, status, "{method} {path}");
+    }
+    serving.abort();
+}

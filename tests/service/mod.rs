@@ -10,3 +10,4 @@ mod misbehaviour;
 mod overrides;
 mod policies;
 mod reloading;
+mod rollback;

@@ -13,6 +13,7 @@ mod prove;
 mod replay;
 mod show;
 mod verify;
+mod witness;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -40,6 +41,9 @@ pub(crate) enum Evidence {
     CheckProof(check_proof::CheckProof),
     /// The public keys that proofs are checked with
     Key(key::Key),
+    /// Be a witness for the logs of other regions
+    #[command(subcommand)]
+    Witness(witness::WitnessCommand),
     /// Decide again from the recorded inputs, and compare
     Replay(replay::ReplayCommand),
 }
@@ -53,6 +57,7 @@ impl Evidence {
             Self::Prove(prove) => prove.run(context),
             Self::CheckProof(check) => check.run(context),
             Self::Key(key) => key.run(context),
+            Self::Witness(witness) => witness.run(context),
             Self::Replay(replay) => replay.run(context),
         }
     }

@@ -49,7 +49,7 @@ impl Prove {
         let located = located.ok_or_else(absent)?;
         let (reader, epoch, index) = (data.reader(), located.epoch, located.index);
         let fail = |error: ReadError| Failure::new("evidence", error, "run `countersign evidence verify`");
-        let signed = notes::newest(reader.dir(), epoch).map_err(fail)?;
+        let signed = notes::covering(reader.dir(), epoch, index).map_err(fail)?;
         let proof = signed.map(|signed| proofs::prove(reader, epoch, index, &signed)).transpose().map_err(fail)?.flatten();
         let proof = proof.ok_or_else(|| {
             Failure::new(&self.id, "no checkpoint covers this record yet", "start the server, or try again in a second")

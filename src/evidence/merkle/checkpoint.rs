@@ -47,13 +47,13 @@ impl fmt::Display for Checkpoint {
 }
 
 /// A decimal number in its only spelling.
-pub(super) fn decimal(text: &str) -> Option<u64> {
+pub(in crate::evidence) fn decimal(text: &str) -> Option<u64> {
     let value: u64 = text.parse().ok()?;
     (value.to_string() == text).then_some(value)
 }
 
 /// A hash in standard base64.
-pub(super) fn hash(text: &str) -> Option<Digest> {
+pub(in crate::evidence) fn hash(text: &str) -> Option<Digest> {
     // Bounded before anything is allocated: 32 bytes are 44 characters.
     let bytes = (text.len() == 44).then(|| BASE64.decode(text.as_bytes()).ok()).flatten()?;
     bytes.try_into().ok().map(Digest::from_bytes)

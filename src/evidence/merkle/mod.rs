@@ -25,6 +25,7 @@ mod vector_tests;
 
 pub use bundle::{BundleError, TlogProof};
 pub use checkpoint::{Checkpoint, CheckpointError};
+pub(super) use checkpoint::{decimal, hash};
 pub use note::{KeyKind, Note, NoteError, Signature, Verified, Vkey, VkeyError};
 pub use policy::{Policy, PolicyError};
 pub use proof::{PROOF_MAX, ProofError, consistency, inclusion, root_from_inclusion, verify_consistency, verify_inclusion};

@@ -278,7 +278,7 @@ impl fmt::Display for Signature {
 
 impl fmt::Display for Note {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}\n", self.text)?;
+        writeln!(f, "{}", self.text)?;
         self.signatures.iter().try_for_each(|signature| writeln!(f, "{signature}"))
     }
 }

@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use data_encoding::{BASE64, HEXLOWER};
-use ed25519_dalek::{Signer as _, SigningKey};
 use serde_json::Value;
 
 use super::*;
+use crate::publisher::keys::log::LogKey;
 use crate::values::Digest;
 
 /// The published vectors, or a line that says that they were skipped.
@@ -205,16 +205,14 @@ fn the_published_note() {
     assert_eq!(changed.verify([&key]), Err(NoteError::Invalid("example.com/foo".into())));
 }
 
-fn key(seed: u8) -> SigningKey {
-    SigningKey::from_bytes(&[seed; 32])
-}
-
 fn vkey(name: &str, kind: KeyKind, seed: u8) -> Vkey {
-    Vkey::new(name, kind, key(seed).verifying_key()).unwrap()
+    LogKey::from_seed(&[seed; 32]).vkey(name, kind).unwrap()
 }
 
 fn sign(vkey: &Vkey, seed: u8, text: &str, time: u64) -> Signature {
-    vkey.signature(text, time, |message| key(seed).sign(message).to_bytes())
+    let mut note = Note::new(text.into(), Vec::new());
+    LogKey::from_seed(&[seed; 32]).sign(vkey, &mut note, time);
+    note.signatures()[0].clone()
 }
 
 #[test]

@@ -1,0 +1,82 @@
+//! Posting to services that the operator named in the configuration, such as a witness. What strangers name is never reached from here:
+//! that goes through the guard.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::Uri;
+use hyper::body::Bytes;
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use super::{FetcherError, tls};
+
+/// Posts texts.
+#[derive(Clone)]
+pub struct Poster(TlsConnector);
+
+impl Poster {
+    /// Trusts the system's roots and these.
+    ///
+    /// # Errors
+    /// When a file of roots cannot be read.
+    pub fn new(extra_roots: &[PathBuf]) -> Result<Self, FetcherError> {
+        let mut config = tls::config(extra_roots)?;
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(Self(TlsConnector::from(Arc::new(config))))
+    }
+
+    /// Posts a text to an http or https URL and reads an answer of at most `cap` bytes, all of it within a time.
+    ///
+    /// # Errors
+    /// One sentence.
+    pub async fn post(&self, url: &str, body: String, cap: usize, within: Duration) -> Result<(u16, String), String> {
+        let done = tokio::time::timeout(within, self.exchange(url, body, cap)).await;
+        done.unwrap_or_else(|_| Err(format!("no answer within {} ms", within.as_millis())))
+    }
+
+    async fn exchange(&self, url: &str, body: String, cap: usize) -> Result<(u16, String), String> {
+        let uri: Uri = url.parse().map_err(|_| "not a URL".to_owned())?;
+        let host = uri.host().ok_or("the URL has no host")?.to_owned();
+        let secure = uri.scheme_str() == Some("https");
+        let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
+        let bare = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        #[expect(clippy::disallowed_methods, reason = "the operator's own choice, from the configuration")]
+        let stream = TcpStream::connect((bare.as_str(), port)).await.map_err(|error| format!("cannot connect: {error}"))?;
+        if !secure {
+            return speak(stream, &uri, body, cap).await;
+        }
+        let name = ServerName::try_from(bare).map_err(|_| "the host is not a name that a certificate can carry".to_owned())?;
+        let stream = self.0.connect(name, stream).await.map_err(|error| format!("the TLS handshake failed: {error}"))?;
+        speak(stream, &uri, body, cap).await
+    }
+}
+
+async fn speak(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    uri: &Uri,
+    body: String,
+    cap: usize,
+) -> Result<(u16, String), String> {
+    let path = uri.path_and_query().map_or("/", |path| path.as_str());
+    let host = uri.authority().map_or("", |authority| authority.as_str());
+    let request = hyper::Request::post(path).header("host", host).body(Full::new(Bytes::from(body)));
+    let request = request.map_err(|error| error.to_string())?;
+    let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
+    let (mut sender, connection) = handshake.map_err(|error| error.to_string())?;
+    let connection = tokio::spawn(connection);
+    let answer = async {
+        let response = sender.send_request(request).await.map_err(|error| error.to_string())?;
+        let status = response.status().as_u16();
+        let body = Limited::new(response.into_body(), cap).collect().await.map_err(|error| error.to_string())?;
+        Ok((status, String::from_utf8_lossy(&body.to_bytes()).into_owned()))
+    };
+    let answer = answer.await;
+    connection.abort();
+    answer
+}
