@@ -26,6 +26,7 @@ pub mod record;
 pub mod replay;
 pub mod revocation;
 pub mod rules;
+pub mod sealed;
 pub mod service;
 pub mod values;
 

@@ -23,6 +23,8 @@ mod jose_vectors;
 mod jwks;
 mod process;
 mod properties;
+mod queries;
+mod sealed;
 mod service;
 mod statements;
 mod support;

@@ -1,5 +1,8 @@
 //! `evidence list`
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use clap::Args;
 use serde_json::{Value, json};
 
@@ -9,7 +12,7 @@ use crate::cli::paint::Paint;
 use crate::cli::remote::{Remote, encoded};
 use crate::cli::{Outcome, args, table};
 use countersign::archive::DataDir;
-use countersign::listing::{self, Filter, PAGE_MAX};
+use countersign::listing::{self, Filter, HISTOGRAM_MAX, Histogram, PAGE_MAX};
 use countersign::values::{Digest, Timestamp};
 
 /// Decisions, newest first.
@@ -52,6 +55,9 @@ pub(crate) struct List {
     /// Count by a column: kind, decision, code, client, anchor, class, owner, key, ip
     #[arg(long, value_name = "FIELD", value_parser = ["kind", "decision", "code", "client", "anchor", "class", "owner", "key", "ip"])]
     count_by: Option<String>,
+    /// Count by time, in steps of this length, and verdict
+    #[arg(long, value_name = "STEP", value_parser = args::duration, conflicts_with = "count_by")]
+    histogram: Option<Duration>,
     /// Also what is not an answer: starts, resolutions, grants, tool bindings, kill orders, overrides, reviews, changes of rules,
     /// anchors, policies
     #[arg(long, visible_alias = "all-kinds")]
@@ -67,12 +73,13 @@ pub(crate) struct List {
 impl List {
     pub(super) fn run(&self, context: &Context) -> Result<Outcome, Failure> {
         let remote = Remote::of(context)?;
-        if let (Some(server), None, false, None) = (&remote, &self.count_by, self.all, &self.statement) {
+        let local = self.count_by.is_some() || self.histogram.is_some() || self.all || self.statement.is_some();
+        if let (Some(server), false) = (&remote, local) {
             let page = context.block_on(server.send("GET", &self.path(), None))??;
             return Ok(outcome(context, &page));
         }
         if let Some(_server) = remote {
-            let what = "a server does not answer --count-by, --all and --statement";
+            let what = "a server does not answer --count-by, --histogram, --all and --statement";
             return Err(Failure::new("evidence list", what, "leave --server out and name the data directory").usage());
         }
         let config = context.config()?;
@@ -85,6 +92,10 @@ impl List {
             } else {
                 render_counts(counts)
             }));
+        }
+        if let Some(step) = self.histogram {
+            let histogram = listing::histogram(&data, &origin, &filter, step)?;
+            return Ok(shown(context, step, &histogram));
         }
         let page = listing::list(&data, &origin, &filter, usize::from(self.limit).min(PAGE_MAX))?;
         let page = serde_json::to_value(&page).map_err(|error| Failure::new("evidence", error, "please report this"))?;
@@ -197,6 +208,39 @@ fn brief(text: &str) -> String {
     if line.chars().count() <= WIDTH { line } else { line.chars().take(WIDTH - 3).chain("...".chars()).collect() }
 }
 
+fn shown(context: &Context, step: Duration, histogram: &Histogram) -> Outcome {
+    if context.global.json {
+        let columns: Vec<Value> = histogram.columns.iter().map(|(at, counts)| json!({ "at": at, "counts": counts })).collect();
+        let report = json!({ "step_s": step.as_secs(), "columns": columns, "complete": histogram.complete });
+        return Outcome::done(json_text(&report));
+    }
+    let mut outcome = Outcome::done(render_histogram(histogram));
+    if !histogram.complete {
+        outcome
+            .notes
+            .push(format!("more than {HISTOGRAM_MAX} steps: some are left out; choose a longer step, or --since and --until"));
+    }
+    outcome
+}
+
+/// A line a step, with a bar as long as its share of the highest.
+fn render_histogram(histogram: &Histogram) -> String {
+    const WIDTH: u64 = 40;
+    if histogram.columns.is_empty() {
+        return "nothing matches\n".to_owned();
+    }
+    let sum = |counts: &BTreeMap<String, u64>| counts.values().sum::<u64>();
+    let highest = histogram.columns.values().map(sum).max().unwrap_or(0).max(1);
+    let words = ["allow", "deny", "unresolved"];
+    let heading = ["AT", "ALLOW", "DENY", "UNRESOLVED"].map(str::to_owned).to_vec();
+    let lines = histogram.columns.iter().map(|(at, counts)| {
+        let bar = usize::try_from(sum(counts).saturating_mul(WIDTH) / highest).unwrap_or(0);
+        let numbers = words.iter().map(|word| counts.get(*word).copied().unwrap_or(0).to_string());
+        std::iter::once(at.to_string()).chain(numbers).chain(["#".repeat(bar)]).collect()
+    });
+    table::columns(&std::iter::once(heading).chain(lines).collect::<Vec<_>>(), "")
+}
+
 /// Most frequent first.
 fn render_counts(counts: impl IntoIterator<Item = (String, u64)>) -> String {
     let mut counts: Vec<(String, u64)> = counts.into_iter().collect();
@@ -232,6 +276,10 @@ mod tests {
         insta::assert_snapshot!("all_kinds", render(&page, Paint::plain(), false));
         assert_eq!(render(&json!({ "decisions": [] }), Paint::plain(), false), "nothing matches\n");
         let counts = [("a".to_owned(), 2), ("b".to_owned(), 10), ("c".to_owned(), 2)];
+        let at = |hour: u64| Timestamp::from_secs(1_795_305_600 + hour * 3600);
+        let counts_of = |all: &[(&str, u64)]| all.iter().map(|(word, count)| ((*word).to_owned(), *count)).collect();
+        let columns = [(at(0), counts_of(&[("allow", 30), ("deny", 10)])), (at(2), counts_of(&[("unresolved", 4)]))].into();
+        insta::assert_snapshot!("histogram", render_histogram(&Histogram { columns, complete: true }));
         assert_eq!(render_counts(counts), "10  b\n 2  a\n 2  c\n");
     }
 }

@@ -8,7 +8,9 @@ use super::failure::Failure;
 
 mod list;
 mod replay;
+mod seal;
 mod show;
+mod sql;
 mod verify;
 
 const EXAMPLES: &str = "\
@@ -31,6 +33,12 @@ pub(crate) enum Evidence {
     Verify(verify::Verify),
     /// Decide again from the recorded inputs, and compare
     Replay(replay::ReplayCommand),
+    /// Make Parquet files of the whole log, which a running server does by itself
+    Seal(seal::Seal),
+    /// Print the DuckDB statements that make the views of docs/queries.md
+    Views(sql::Views),
+    /// Ask in SQL; this build says how to do it with DuckDB
+    Sql(sql::Sql),
 }
 
 impl Evidence {
@@ -40,6 +48,9 @@ impl Evidence {
             Self::Show(show) => show.run(context),
             Self::Verify(verify) => verify.run(context),
             Self::Replay(replay) => replay.run(context),
+            Self::Seal(seal) => seal.run(context),
+            Self::Views(views) => views.run(context),
+            Self::Sql(sql) => Ok(sql.run()),
         }
     }
 }
