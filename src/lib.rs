@@ -15,6 +15,7 @@ pub mod clock;
 pub mod config;
 pub mod demo;
 pub mod evidence;
+pub mod export;
 pub mod fetch;
 pub mod http;
 pub mod inventory;

@@ -361,7 +361,7 @@ impl Counts {
 }
 
 impl Filter {
-    fn takes(&self, row: &Row, located: &Located) -> bool {
+    pub(crate) fn takes(&self, row: &Row, located: &Located) -> bool {
         let same = |wanted: &Option<String>, value: &Option<String>| wanted.is_none() || wanted == value;
         let answered = located.record.outcome().is_some_and(|(_, answered)| answered);
         (self.all_kinds || answered)
@@ -380,7 +380,7 @@ impl Filter {
 }
 
 impl Row {
-    fn of(located: &Located, client: &ClientFacts) -> Self {
+    pub(crate) fn of(located: &Located, client: &ClientFacts) -> Self {
         let outcome = located.record.outcome();
         let answered = outcome.is_some_and(|(_, answered)| answered);
         let ip = match &located.record {

@@ -15,6 +15,7 @@ mod compile_fail;
 mod corpus;
 mod delegation;
 mod evidence;
+mod export;
 mod fetch;
 mod fuzz_corpus;
 mod golden;

@@ -57,12 +57,12 @@ fn questions() -> Vec<Question> {
         .collect()
 }
 
-fn countersign(directory: &Path, line: &str) -> Output {
+pub(crate) fn countersign(directory: &Path, line: &str) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_countersign"));
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("COUNTERSIGN_")) {
         command.env_remove(name);
     }
-    command.args(line.split(' ').skip(1)).current_dir(directory).output().unwrap()
+    command.args(line.split(' ').skip(1).filter(|word| !word.is_empty())).current_dir(directory).output().unwrap()
 }
 
 fn json_of(directory: &Path, line: &str) -> Value {

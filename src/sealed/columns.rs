@@ -209,6 +209,11 @@ pub(crate) fn batch(rows: &[&Entry]) -> Result<RecordBatch, ArrowError> {
     RecordBatch::try_new(schema(), arrays?)
 }
 
+/// A row as JSON: the columns that have a value, by the same names; digests and times as text.
+pub(crate) fn object(row: &Entry) -> serde_json::Map<String, serde_json::Value> {
+    all().filter_map(|column| Some((column.name.to_owned(), column.value.json(row)?))).collect()
+}
+
 /// The table of columns for `docs/evidence-parquet.md`.
 #[must_use]
 pub fn documentation() -> String {
@@ -278,6 +283,21 @@ impl Value {
         }
     }
 
+    fn json(&self, row: &Entry) -> Option<serde_json::Value> {
+        Some(match self {
+            Text(of) => of(row)?.into_owned().into(),
+            Number(of) => of(row)?.into(),
+            Time(of) => of(row)?.to_string().into(),
+            Flag(of) => of(row)?.into(),
+            Hash(of) => of(row).to_string().into(),
+            Names(of) => of(row)?.into_owned().into(),
+            Exhibits => match &row.located.record {
+                Record::Evaluation(evaluation) => evaluation.exhibits.iter().map(exhibit_json).collect(),
+                _ => return None,
+            },
+        })
+    }
+
     fn array(&self, rows: &[&Entry]) -> Result<ArrayRef, ArrowError> {
         Ok(match self {
             Text(of) => {
@@ -317,6 +337,14 @@ impl Value {
             Exhibits => exhibits(rows)?,
         })
     }
+}
+
+fn exhibit_json(exhibit: &ExhibitRef) -> serde_json::Value {
+    let absent = exhibit.absent.as_ref().map(|(kind, detail)| format!("{kind}: {detail}"));
+    serde_json::json!({
+        "url": exhibit.url, "purpose": exhibit.purpose, "status": exhibit.status, "body": exhibit.body, "absent": absent,
+        "obtained_at": exhibit.obtained_at, "checked_at": exhibit.checked_at,
+    })
 }
 
 fn exhibits(rows: &[&Entry]) -> Result<ArrayRef, ArrowError> {

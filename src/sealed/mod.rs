@@ -26,6 +26,7 @@ mod views;
 mod write;
 
 pub use background::Background;
+pub(crate) use columns::{batch, object};
 pub use columns::{documentation, hash_of};
 pub use entry::{Entry, Joiner};
 pub use manifest::{Listed, Manifest};
@@ -33,6 +34,7 @@ pub use read::{Sealed, Sheet};
 pub use seal::{Report, Sealing, seal, seal_all};
 pub(crate) use select::{Query, number, text};
 pub use views::views;
+pub(crate) use write::{FileWriter, GROUP_ROWS};
 
 use std::path::{Path, PathBuf};
 

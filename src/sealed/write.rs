@@ -16,7 +16,7 @@ use super::{SealedError, columns};
 use crate::values::Digest;
 
 /// Rows of a row group: what a reader skips by its statistics. A writer holds one, encoded: a few megabytes.
-const GROUP_ROWS: usize = 131_072;
+pub(crate) const GROUP_ROWS: usize = 131_072;
 /// Rows of a page: what a reader must decode for one client. Smaller pages compress worse.
 const PAGE_ROWS: usize = 4_096;
 /// The writer looks at a page's size after so many rows.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::{Value, json};
 
+use super::filters::Filters;
 use crate::cli::context::{Context, json_text};
 use crate::cli::failure::{Failure, one_line};
 use crate::cli::paint::Paint;
@@ -13,55 +14,20 @@ use crate::cli::remote::{Remote, encoded};
 use crate::cli::{Outcome, args, table};
 use countersign::archive::DataDir;
 use countersign::listing::{self, Filter, HISTOGRAM_MAX, Histogram, PAGE_MAX};
-use countersign::values::{Digest, Timestamp};
+use countersign::values::Timestamp;
 
 /// Decisions, newest first.
 #[derive(Args)]
 #[command(after_help = super::EXAMPLES)]
 pub(crate) struct List {
-    /// Of this client
-    #[arg(long, value_name = "ID")]
-    client: Option<String>,
-    /// On a statement that this key signed, by thumbprint
-    #[arg(long, value_name = "THUMBPRINT")]
-    key: Option<String>,
-    /// On this statement, by digest
-    #[arg(long, value_name = "sha256:HEX")]
-    statement: Option<Digest>,
-    /// With this reason code
-    #[arg(long)]
-    code: Option<String>,
-    /// allow, deny or unresolved
-    #[arg(long, value_parser = ["allow", "deny", "unresolved"])]
-    decision: Option<String>,
-    /// On the word of this anchor
-    #[arg(long, value_name = "ID")]
-    anchor: Option<String>,
-    /// Of clients of this owner
-    #[arg(long)]
-    owner: Option<String>,
-    /// Asked for from this address
-    #[arg(long)]
-    ip: Option<String>,
-    /// From this moment on
-    #[arg(long, value_name = "TIME", value_parser = args::moment)]
-    since: Option<Timestamp>,
-    /// Before this moment
-    #[arg(long, value_name = "TIME", value_parser = args::moment)]
-    until: Option<Timestamp>,
-    /// Only those that used a break-glass override
-    #[arg(long)]
-    overridden: bool,
+    #[command(flatten)]
+    filters: Filters,
     /// Count by a column: kind, decision, code, client, anchor, class, owner, key, ip
     #[arg(long, value_name = "FIELD", value_parser = ["kind", "decision", "code", "client", "anchor", "class", "owner", "key", "ip"])]
     count_by: Option<String>,
     /// Count by time, in steps of this length, and verdict
     #[arg(long, value_name = "STEP", value_parser = args::duration, conflicts_with = "count_by")]
     histogram: Option<Duration>,
-    /// Also what is not an answer: starts, resolutions, grants, tool bindings, kill orders, overrides, reviews, changes of rules,
-    /// anchors, policies
-    #[arg(long, visible_alias = "all-kinds")]
-    all: bool,
     /// Most rows, up to 1000
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=1000))]
     limit: u16,
@@ -73,7 +39,7 @@ pub(crate) struct List {
 impl List {
     pub(super) fn run(&self, context: &Context) -> Result<Outcome, Failure> {
         let remote = Remote::of(context)?;
-        let local = self.count_by.is_some() || self.histogram.is_some() || self.all || self.statement.is_some();
+        let local = self.count_by.is_some() || self.histogram.is_some() || self.filters.all || self.filters.statement.is_some();
         if let (Some(server), false) = (&remote, local) {
             let page = context.block_on(server.send("GET", &self.path(), None))??;
             return Ok(outcome(context, &page));
@@ -107,21 +73,7 @@ impl List {
             Some(None) => return Err(Failure::new("--cursor", "is not a cursor", "copy it from the page before").usage()),
             place => place.flatten(),
         };
-        Ok(Filter {
-            client: self.client.clone(),
-            key: self.key.clone(),
-            statement: self.statement,
-            code: self.code.clone(),
-            decision: self.decision.clone(),
-            anchor: self.anchor.clone(),
-            owner: self.owner.clone(),
-            ip: self.ip.clone(),
-            since: self.since,
-            until: self.until,
-            before,
-            overridden: self.overridden,
-            all_kinds: self.all,
-        })
+        Ok(Filter { before, ..self.filters.filter() })
     }
 
     /// The same for a server.
@@ -130,16 +82,16 @@ impl List {
         let moment = |at: Option<Timestamp>| at.map(|at| at.to_string());
         let all = [
             ("limit", limit),
-            ("client", self.client.clone()),
-            ("key", self.key.clone()),
-            ("code", self.code.clone()),
-            ("decision", self.decision.clone()),
-            ("anchor", self.anchor.clone()),
-            ("owner", self.owner.clone()),
-            ("ip", self.ip.clone()),
-            ("since", moment(self.since)),
-            ("until", moment(self.until)),
-            ("overridden", self.overridden.then(|| "true".to_owned())),
+            ("client", self.filters.client.clone()),
+            ("key", self.filters.key.clone()),
+            ("code", self.filters.code.clone()),
+            ("decision", self.filters.decision.clone()),
+            ("anchor", self.filters.anchor.clone()),
+            ("owner", self.filters.owner.clone()),
+            ("ip", self.filters.ip.clone()),
+            ("since", moment(self.filters.since)),
+            ("until", moment(self.filters.until)),
+            ("overridden", self.filters.overridden.then(|| "true".to_owned())),
             ("cursor", self.cursor.clone()),
         ];
         let query: Vec<String> =

@@ -6,11 +6,14 @@ use super::Outcome;
 use super::context::Context;
 use super::failure::Failure;
 
+mod export;
+mod filters;
 mod list;
 mod replay;
 mod seal;
 mod show;
 mod sql;
+mod stream;
 mod verify;
 
 const EXAMPLES: &str = "\
@@ -35,6 +38,10 @@ pub(crate) enum Evidence {
     Replay(replay::ReplayCommand),
     /// Make Parquet files of the whole log, which a running server does by itself
     Seal(seal::Seal),
+    /// Write decisions for other systems: JSON Lines, OCSF, Parquet
+    Export(Box<export::Export>),
+    /// Send records to an HTTP sink as CloudEvents, each at least once
+    Stream(Box<stream::Stream>),
     /// Print the DuckDB statements that make the views of docs/queries.md
     Views(sql::Views),
     /// Ask in SQL; this build says how to do it with DuckDB
@@ -49,6 +56,8 @@ impl Evidence {
             Self::Verify(verify) => verify.run(context),
             Self::Replay(replay) => replay.run(context),
             Self::Seal(seal) => seal.run(context),
+            Self::Export(export) => export.run(context),
+            Self::Stream(stream) => stream.run(context),
             Self::Views(views) => views.run(context),
             Self::Sql(sql) => Ok(sql.run()),
         }
