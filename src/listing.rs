@@ -14,6 +14,10 @@ use crate::record::{ClientFacts, DecisionId, Record};
 use crate::sealed::{self, Joiner, Query, Sealed, Sheet};
 use crate::values::{Digest, Timestamp};
 
+mod counts;
+
+use counts::{Counts, chosen};
+
 /// Most rows of one page.
 pub const PAGE_MAX: usize = 1000;
 
@@ -260,6 +264,10 @@ fn tail(data: &DataDir, origin: &str, sealed: &Sealed, filter: &Filter, mut take
             if filter.before.is_some_and(|before| (located.epoch, located.index) >= before) {
                 return ControlFlow::Break(());
             }
+            // Evaluations are always looked at: what they say is remembered for the uses that follow.
+            if !filter.may_take(&located) && !matches!(located.record, Record::Evaluation(_)) {
+                return ControlFlow::Continue(());
+            }
             match joiner.client(&located) {
                 Ok(client) => {
                     let row = Row::of(&located, &client);
@@ -326,41 +334,18 @@ impl Newest {
     }
 }
 
-/// The rows that a mask leaves.
-fn chosen(mask: &[bool]) -> impl Iterator<Item = usize> {
-    mask.iter().enumerate().filter(|(_, wanted)| **wanted).map(|(row, _)| row)
-}
-
-/// Counts by text.
-#[derive(Default)]
-struct Counts(BTreeMap<String, u64>);
-
-impl Counts {
-    fn add(&mut self, value: &str, count: u64) {
-        match self.0.get_mut(value) {
-            Some(known) => *known = known.saturating_add(count),
-            None => drop(self.0.insert(value.to_owned(), count)),
-        }
-    }
-
-    /// Rows of one client are together and few values are frequent: runs are counted, not rows.
-    fn add_batch(&mut self, batch: &RecordBatch, field: &str, mask: &[bool]) {
-        let mut run: Option<(&str, u64)> = None;
-        for row in chosen(mask) {
-            let value = sealed::text(batch, field, row).unwrap_or("-");
-            run = match run {
-                Some((same, count)) if same == value => Some((same, count.saturating_add(1))),
-                before => {
-                    before.into_iter().for_each(|(value, count)| self.add(value, count));
-                    Some((value, 1))
-                }
-            };
-        }
-        run.into_iter().for_each(|(value, count)| self.add(value, count));
-    }
-}
-
 impl Filter {
+    /// Whether what the record itself says is wanted; who the client was may have to be looked up.
+    fn may_take(&self, located: &Located) -> bool {
+        let outcome = located.record.outcome();
+        let (code, word) = outcome.map(|(outcome, _)| (outcome.code.as_str(), outcome.word())).unzip();
+        (self.all_kinds || outcome.is_some_and(|(_, answered)| answered))
+            && (self.code.is_none() || self.code.as_deref() == code)
+            && (self.decision.is_none() || self.decision.as_deref() == word)
+            && self.since.is_none_or(|since| located.record.at() >= since)
+            && self.until.is_none_or(|until| located.record.at() < until)
+    }
+
     pub(crate) fn takes(&self, row: &Row, located: &Located) -> bool {
         let same = |wanted: &Option<String>, value: &Option<String>| wanted.is_none() || wanted == value;
         let answered = located.record.outcome().is_some_and(|(_, answered)| answered);

@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use crate::archive::{ArchiveError, DataDir, Located};
 use crate::judge::revocation::TargetKind;
-use crate::record::{ClientFacts, Record};
+use crate::record::{ClientFacts, Evaluation, Record};
 use crate::values::client::Client;
 use crate::values::{Digest, Request};
 
-/// Evaluations and requests that are held at once; those beyond are read again. A resolution has some hundred bytes, at most 64 KiB.
-const HELD_MAX: usize = 16_384;
+/// Evaluations that are held at once: more than the cache of a service has clients. Without their long lists they have some hundred bytes.
+const EVALUATIONS_MAX: usize = 131_072;
+/// Requests that are held at once: they repeat, and have some hundred bytes without the client.
+const REQUESTS_MAX: usize = 16_384;
 
 /// A record and what it rests on.
 #[derive(Clone, Debug)]
@@ -40,8 +42,8 @@ pub struct Joiner<'d> {
     data: &'d DataDir,
     origin: &'d str,
     epoch: u32,
-    resolved: HashMap<u64, Option<Resolved>>,
-    asked: HashMap<Digest, Option<Arc<Request>>>,
+    resolved: Held<u64, Resolved>,
+    asked: Held<Digest, Arc<Request>>,
     nobody: Arc<ClientFacts>,
 }
 
@@ -49,7 +51,7 @@ impl<'d> Joiner<'d> {
     /// For the log of a data directory.
     #[must_use]
     pub fn new(data: &'d DataDir, origin: &'d str) -> Self {
-        let (resolved, asked) = (HashMap::new(), HashMap::new());
+        let (resolved, asked) = (Held::new(EVALUATIONS_MAX), Held::new(REQUESTS_MAX));
         Self { data, origin, epoch: 0, resolved, asked, nobody: Arc::default() }
     }
 
@@ -60,19 +62,13 @@ impl<'d> Joiner<'d> {
     pub fn client(&mut self, located: &Located) -> Result<Arc<ClientFacts>, ArchiveError> {
         if located.epoch != self.epoch {
             self.epoch = located.epoch;
-            self.resolved.clear();
+            self.resolved = Held::new(EVALUATIONS_MAX);
         }
         let named = |id: &str| Ok(Arc::new(ClientFacts { id: Some(id.to_owned()), ..ClientFacts::default() }));
         let evaluation = match &located.record {
             Record::Evaluation(evaluation) => {
-                let resolved = Resolved {
-                    client: Arc::new(evaluation.client.clone()),
-                    rules: evaluation.rules,
-                    build: evaluation.build.as_str().into(),
-                };
-                let client = Arc::clone(&resolved.client);
-                hold(&mut self.resolved, located.index, Some(resolved));
-                return Ok(client);
+                self.resolved.put(located.index, Some(Resolved::of(evaluation)));
+                return Ok(Arc::new(evaluation.client.clone()));
             }
             Record::Override(given) => return named(&given.client),
             Record::Review(review) => return named(&review.client),
@@ -105,36 +101,64 @@ impl<'d> Joiner<'d> {
 
     fn resolved(&mut self, index: u64) -> Result<Option<Resolved>, ArchiveError> {
         if let Some(known) = self.resolved.get(&index) {
-            return Ok(known.clone());
+            return Ok(known);
         }
         let found = self.data.get(self.epoch, index, self.origin)?;
-        let resolved = found.and_then(|located| match located.record {
-            Record::Evaluation(evaluation) => {
-                Some(Resolved { client: Arc::new(evaluation.client), rules: evaluation.rules, build: evaluation.build.into() })
-            }
+        let resolved = found.and_then(|located| match &located.record {
+            Record::Evaluation(evaluation) => Some(Resolved::of(evaluation)),
             _ => None,
         });
-        hold(&mut self.resolved, index, resolved.clone());
+        self.resolved.put(index, resolved.clone());
         Ok(resolved)
     }
 
     fn asked(&mut self, digest: &Digest) -> Result<Option<Arc<Request>>, ArchiveError> {
         if let Some(known) = self.asked.get(digest) {
-            return Ok(known.clone());
+            return Ok(known);
         }
         let bytes = self.data.blob(digest)?;
         // Bytes of another version are a row without these columns, not a log that cannot be searched.
         let request = bytes.and_then(|bytes| serde_json::from_slice::<Request>(&bytes).ok());
         // Without the client: its statement is large, and who it is the evaluation says.
         let asked = request.map(|request| Arc::new(Request { client: Client::default(), ..request }));
-        hold(&mut self.asked, *digest, asked.clone());
+        self.asked.put(*digest, asked.clone());
         Ok(asked)
     }
 }
 
-fn hold<K: std::hash::Hash + Eq, V>(held: &mut HashMap<K, V>, key: K, value: V) {
-    if held.len() >= HELD_MAX {
-        held.clear();
+impl Resolved {
+    /// Without the lists that only the evaluation's own row shows.
+    fn of(evaluation: &Evaluation) -> Self {
+        let client = ClientFacts { keys: None, redirect_uris: None, ..evaluation.client.clone() };
+        Self { client: Arc::new(client), rules: evaluation.rules, build: evaluation.build.as_str().into() }
     }
-    held.insert(key, value);
+}
+
+/// What was found, or not found, lately: two generations, so that what is used stays when there is too much.
+struct Held<K, V> {
+    young: HashMap<K, Option<V>>,
+    old: HashMap<K, Option<V>>,
+    most: usize,
+}
+
+impl<K: std::hash::Hash + Eq + Clone, V: Clone> Held<K, V> {
+    fn new(most: usize) -> Self {
+        Self { young: HashMap::new(), old: HashMap::new(), most }
+    }
+
+    fn get(&mut self, key: &K) -> Option<Option<V>> {
+        if let Some(known) = self.young.get(key) {
+            return Some(known.clone());
+        }
+        let known = self.old.remove(key)?;
+        self.put(key.clone(), known.clone());
+        Some(known)
+    }
+
+    fn put(&mut self, key: K, value: Option<V>) {
+        if self.young.len() >= self.most / 2 {
+            self.old = std::mem::take(&mut self.young);
+        }
+        self.young.insert(key, value);
+    }
 }

@@ -102,7 +102,8 @@ fn run(
     let mut report = Report::default();
     for epoch in data.reader().epochs()? {
         let dir = data.evidence().join(format!("epoch-{epoch}")).join("parquet");
-        let mut pass = Pass { data, origin, epoch, sealing, dir, go_on: &mut *go_on, report: &mut report };
+        let joiner = Joiner::new(data, origin);
+        let mut pass = Pass { data, origin, epoch, sealing, dir, joiner, go_on: &mut *go_on, report: &mut report };
         if pass.run(until(data, epoch)?)?.is_break() {
             report.stopped = true;
             break;
@@ -118,6 +119,7 @@ struct Pass<'a> {
     epoch: u32,
     sealing: &'a Sealing,
     dir: PathBuf,
+    joiner: Joiner<'a>,
     go_on: &'a mut dyn FnMut() -> bool,
     report: &'a mut Report,
 }
@@ -182,8 +184,8 @@ impl Pass<'_> {
         Ok(ControlFlow::Continue(()))
     }
 
-    fn entries(&self, first: u64, end: u64) -> Result<Vec<Entry>, ArchiveError> {
-        let mut joiner = Joiner::new(self.data, self.origin);
+    fn entries(&mut self, first: u64, end: u64) -> Result<Vec<Entry>, ArchiveError> {
+        let joiner = &mut self.joiner;
         let (mut entries, mut failed) = (Vec::new(), None);
         self.data.each_of(self.epoch, first, self.origin, |located| {
             if located.index >= end {
