@@ -2,7 +2,8 @@
 //! server: it takes no lock and sees only whole, valid frames.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::evidence::{LogReader, ReadError};
@@ -14,6 +15,7 @@ use crate::values::Digest;
 
 /// Records, blobs and kill orders of a data directory.
 pub struct DataDir {
+    directory: PathBuf,
     reader: LogReader,
     orders: Vec<Order>,
     rules: Mutex<HashMap<Digest, Arc<Rules>>>,
@@ -31,6 +33,9 @@ pub enum ArchiveError {
     /// The name is not one of a decision in this log.
     #[error("{0:?} is not the id of a decision in this log; `countersign evidence list` shows them")]
     NoSuchDecision(String),
+    /// The Parquet files.
+    #[error("{0}")]
+    Sealed(#[from] crate::sealed::SealedError),
     /// A record of another version.
     #[error("record {index}: {why}")]
     Unreadable {
@@ -83,7 +88,13 @@ impl DataDir {
     pub fn open(directory: &Path) -> Result<Self, ArchiveError> {
         let reader = LogReader::open(directory.join("evidence"))?;
         let orders = KillLog::read_only(directory)?.orders().to_vec();
-        Ok(Self { reader, orders, rules: Mutex::default() })
+        Ok(Self { directory: directory.to_owned(), reader, orders, rules: Mutex::default() })
+    }
+
+    /// Where the evidence is.
+    #[must_use]
+    pub fn evidence(&self) -> PathBuf {
+        self.directory.join("evidence")
     }
 
     /// The log itself.
@@ -131,6 +142,26 @@ impl DataDir {
     #[must_use]
     pub fn archive(&self, epoch: u32) -> impl Archive {
         InEpoch { data: self, epoch }
+    }
+
+    /// The records of one epoch from an index on, oldest first, until `take` says that it has enough.
+    ///
+    /// # Errors
+    /// When one cannot be read.
+    pub fn each_of(
+        &self,
+        epoch: u32,
+        from: u64,
+        origin: &str,
+        mut take: impl FnMut(Located) -> ControlFlow<()>,
+    ) -> Result<(), ArchiveError> {
+        for raw in self.reader.records(epoch, from)? {
+            let raw = raw?;
+            if raw.epoch != epoch || take(located(&raw, origin)?).is_break() {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Decides again what a record says was decided.

@@ -15,6 +15,7 @@ pub mod clock;
 pub mod config;
 pub mod demo;
 pub mod evidence;
+pub mod export;
 pub mod fetch;
 pub mod http;
 pub mod inventory;
@@ -27,6 +28,7 @@ pub mod record;
 pub mod replay;
 pub mod revocation;
 pub mod rules;
+pub mod sealed;
 pub mod service;
 pub mod values;
 

@@ -1,14 +1,22 @@
-//! Lists decisions out of the evidence: one pass, oldest to newest, keeping the newest that match. Answers say whether they are
-//! complete. (Indexed queries over sealed segments are the next step; the shape of a row stays.)
+//! Lists decisions out of the evidence: what is sealed is read from Parquet, the rest from the log. The newest that match are kept.
+//! Answers say whether they are complete.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
+use std::time::Duration;
 
+use arrow_array::RecordBatch;
+use arrow_array::cast::AsArray as _;
 use serde::Serialize;
 
 use crate::archive::{ArchiveError, DataDir, Located};
-use crate::judge::revocation::TargetKind;
 use crate::record::{ClientFacts, DecisionId, Record};
+use crate::sealed::{self, Joiner, Query, Sealed, Sheet};
 use crate::values::{Digest, Timestamp};
+
+mod counts;
+
+use counts::{Counts, chosen};
 
 /// Most rows of one page.
 pub const PAGE_MAX: usize = 1000;
@@ -94,6 +102,9 @@ pub struct Page {
     pub decisions: Vec<Row>,
     /// Whether these are all that match.
     pub complete: bool,
+    /// What cut the page, when they are not: `limit`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cut_by: Option<&'static str>,
     /// Where the next page begins.
     pub cursor: Option<String>,
 }
@@ -110,18 +121,47 @@ pub fn parse_cursor(text: &str) -> Option<(u32, u64)> {
 /// # Errors
 /// When the log cannot be read.
 pub fn list(data: &DataDir, origin: &str, filter: &Filter, limit: usize) -> Result<Page, ArchiveError> {
-    let mut kept: VecDeque<Row> = VecDeque::new();
-    let mut complete = true;
-    scan(data, origin, filter, |row| {
-        kept.push_back(row);
-        if kept.len() > limit {
-            kept.pop_front();
-            complete = false;
+    let mut newest = again_when_merged(data, origin, |sealed| {
+        let mut newest = Newest { rows: BTreeMap::new(), most: limit.saturating_add(1) };
+        tail(data, origin, sealed, filter, |row| newest.put(row))?;
+        for sheet in sealed.sheets() {
+            if newest.takes(sheet.epoch, sheet.listed.max_index) {
+                newest.look_into(&sheet, origin, filter)?;
+            }
         }
+        Ok(newest)
     })?;
-    let cursor = if complete { None } else { kept.front().map(|row| format!("{}-{}", row.epoch, row.index)) };
-    Ok(Page { decisions: kept.into_iter().rev().collect(), complete, cursor })
+    let complete = newest.rows.len() <= limit;
+    if !complete {
+        newest.rows.pop_first();
+    }
+    let oldest = newest.rows.first_key_value().filter(|_| !complete);
+    let cursor = oldest.map(|((epoch, index), _)| format!("{epoch}-{index}"));
+    let cut_by = (!complete).then_some("limit");
+    Ok(Page { decisions: newest.rows.into_values().rev().collect(), complete, cut_by, cursor })
 }
+
+/// The columns that make a row.
+const COLUMNS: [&str; 16] = [
+    "at",
+    "index",
+    "leaf",
+    "kind",
+    "decision",
+    "code",
+    "overridden",
+    "client",
+    "anchor",
+    "class",
+    "owner",
+    "statement",
+    "key",
+    "ip",
+    "what",
+    "of",
+];
+/// Columns that rows can be counted by.
+pub const COUNTED: [&str; 9] = ["kind", "decision", "code", "client", "anchor", "class", "owner", "key", "ip"];
 
 /// How many rows match, by the value of a column. `None` when there is no such column.
 ///
@@ -133,61 +173,180 @@ pub fn count_by(
     filter: &Filter,
     field: &str,
 ) -> Result<Option<BTreeMap<String, u64>>, ArchiveError> {
-    const FIELDS: [&str; 9] = ["kind", "decision", "code", "client", "anchor", "class", "owner", "key", "ip"];
-    if !FIELDS.contains(&field) {
-        return Ok(None);
-    }
-    let mut counts = BTreeMap::new();
-    scan(data, origin, filter, |row| {
-        let value = match field {
-            "kind" => Some(row.kind.to_owned()),
-            "decision" => row.decision.map(str::to_owned),
-            "code" => row.code,
-            "client" => row.client,
-            "anchor" => row.anchor,
-            "class" => row.class,
-            "owner" => row.owner,
-            "key" => row.key,
-            _ => row.ip,
-        };
-        *counts.entry(value.unwrap_or_else(|| "-".to_owned())).or_insert(0) += 1;
+    let Some(field) = COUNTED.into_iter().find(|known| *known == field) else { return Ok(None) };
+    let counts = again_when_merged(data, origin, |sealed| {
+        let mut counts = Counts::default();
+        tail(data, origin, sealed, filter, |row| counts.add(row.value(field).unwrap_or("-"), 1))?;
+        for sheet in sealed.sheets() {
+            let Some(query) = Query::of(filter, sheet.epoch) else { continue };
+            sheet.scan(&query, &[field], &mut |batch, mask| counts.add_batch(batch, field, mask))?;
+        }
+        Ok(counts.0)
     })?;
     Ok(Some(counts))
 }
 
-fn scan(data: &DataDir, origin: &str, filter: &Filter, mut take: impl FnMut(Row)) -> Result<(), ArchiveError> {
-    // Uses name their evaluation by index; the client's facts are in that.
-    let mut facts: HashMap<(u32, u64), ClientFacts> = HashMap::new();
-    data.each(origin, |located| {
-        if let Record::Evaluation(evaluation) = &located.record {
-            facts.insert((located.epoch, located.index), evaluation.client.clone());
+/// Most steps of a histogram: a step of a minute over a week has as many.
+pub const HISTOGRAM_MAX: usize = 10_080;
+
+/// How many rows match, by time and verdict.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Histogram {
+    /// By the begin of the step, a multiple of its length since 1970. Steps without rows are left out.
+    pub columns: BTreeMap<Timestamp, BTreeMap<String, u64>>,
+    /// Whether there was room for every step.
+    pub complete: bool,
+}
+
+/// Counts by time.
+///
+/// # Errors
+/// When the log cannot be read.
+pub fn histogram(data: &DataDir, origin: &str, filter: &Filter, step: Duration) -> Result<Histogram, ArchiveError> {
+    let step = u64::try_from(step.as_millis()).unwrap_or(u64::MAX).max(1);
+    again_when_merged(data, origin, |sealed| {
+        let mut histogram = Steps { step, columns: BTreeMap::new(), complete: true };
+        tail(data, origin, sealed, filter, |row| histogram.add(row.at.as_millis(), row.decision))?;
+        for sheet in sealed.sheets() {
+            let Some(query) = Query::of(filter, sheet.epoch) else { continue };
+            sheet.scan(&query, &["at", "decision"], &mut |batch, mask| {
+                for row in chosen(mask) {
+                    let at = sealed::number(batch, "at", row).and_then(|at| u64::try_from(at).ok()).unwrap_or(0);
+                    histogram.add(at, sealed::text(batch, "decision", row));
+                }
+            })?;
         }
-        let place = (located.epoch, located.index);
-        if filter.before.is_some_and(|before| place >= before) {
-            return;
-        }
-        let resolved = |index| facts.get(&(located.epoch, index)).cloned().unwrap_or_default();
-        let client = match &located.record {
-            Record::Evaluation(evaluation) => evaluation.client.clone(),
-            Record::Override(given) => ClientFacts { id: Some(given.client.clone()), ..ClientFacts::default() },
-            Record::Review(review) => ClientFacts { id: Some(review.client.clone()), ..ClientFacts::default() },
-            Record::Use(used) => resolved(used.evaluation),
-            Record::Grant(grant) => resolved(grant.evaluation),
-            Record::ToolBinding(binding) => resolved(binding.evaluation),
-            Record::Revocation(order) if order.target_kind == TargetKind::Client.name() => {
-                ClientFacts { id: Some(order.target.clone()), ..ClientFacts::default() }
-            }
-            _ => ClientFacts::default(),
-        };
-        let row = Row::of(located, client);
-        if filter.takes(&row, located) {
-            take(row);
-        }
+        let columns = histogram.columns.into_iter().map(|(at, counts)| (at, counts.0)).collect();
+        Ok(Histogram { columns, complete: histogram.complete })
     })
 }
 
+struct Steps {
+    step: u64,
+    columns: BTreeMap<Timestamp, Counts>,
+    complete: bool,
+}
+
+impl Steps {
+    fn add(&mut self, at: u64, verdict: Option<&str>) {
+        let begin = Timestamp::from_millis(at - at % self.step);
+        if self.columns.len() >= HISTOGRAM_MAX && !self.columns.contains_key(&begin) {
+            self.complete = false;
+            return;
+        }
+        self.columns.entry(begin).or_default().add(verdict.unwrap_or("-"), 1);
+    }
+}
+
+/// Runs a reader, and again from the start when a file was merged into another under its feet: the manifest names that one now.
+fn again_when_merged<T>(
+    data: &DataDir,
+    origin: &str,
+    mut read: impl FnMut(&Sealed) -> Result<T, ArchiveError>,
+) -> Result<T, ArchiveError> {
+    const LOOKS: usize = 5;
+    let mut looks = 1;
+    loop {
+        let sealed = Sealed::open(&data.evidence(), origin, &data.reader().epochs()?)?;
+        match read(&sealed) {
+            Err(ArchiveError::Sealed(error)) if error.is_gone() && looks < LOOKS => looks += 1,
+            done => return done,
+        }
+    }
+}
+
+/// What matches of the records that are in the log alone, oldest first.
+fn tail(data: &DataDir, origin: &str, sealed: &Sealed, filter: &Filter, mut take: impl FnMut(Row)) -> Result<(), ArchiveError> {
+    let mut joiner = Joiner::new(data, origin);
+    for epoch in data.reader().epochs()? {
+        let mut failed = None;
+        data.each_of(epoch, sealed.next_index(epoch), origin, |located| {
+            if filter.before.is_some_and(|before| (located.epoch, located.index) >= before) {
+                return ControlFlow::Break(());
+            }
+            // Evaluations are always looked at: what they say is remembered for the uses that follow.
+            if !filter.may_take(&located) && !matches!(located.record, Record::Evaluation(_)) {
+                return ControlFlow::Continue(());
+            }
+            match joiner.client(&located) {
+                Ok(client) => {
+                    let row = Row::of(&located, &client);
+                    if filter.takes(&row, &located) {
+                        take(row);
+                    }
+                    ControlFlow::Continue(())
+                }
+                Err(error) => {
+                    failed = Some(error);
+                    ControlFlow::Break(())
+                }
+            }
+        })?;
+        if let Some(error) = failed {
+            return Err(error);
+        }
+    }
+    Ok(())
+}
+
+/// The newest rows that match, so far.
+struct Newest {
+    rows: BTreeMap<(u32, u64), Row>,
+    most: usize,
+}
+
+impl Newest {
+    /// Whether a row of this place would be one of them.
+    fn takes(&self, epoch: u32, index: u64) -> bool {
+        self.rows.len() < self.most || self.rows.first_key_value().is_some_and(|(oldest, _)| *oldest < (epoch, index))
+    }
+
+    fn put(&mut self, row: Row) {
+        if self.takes(row.epoch, row.index) {
+            self.rows.insert((row.epoch, row.index), row);
+        }
+        while self.rows.len() > self.most {
+            self.rows.pop_first();
+        }
+    }
+
+    /// First which rows, by the columns that the filter needs; then those rows.
+    fn look_into(&mut self, sheet: &Sheet, origin: &str, filter: &Filter) -> Result<(), ArchiveError> {
+        let Some(query) = Query::of(filter, sheet.epoch) else { return Ok(()) };
+        let mut wanted = BTreeSet::new();
+        sheet.scan(&query, &["index"], &mut |batch, mask| {
+            for index in chosen(mask).filter_map(|row| sealed::number(batch, "index", row)) {
+                let beaten = wanted.len() >= self.most && wanted.first().is_some_and(|oldest| index < *oldest);
+                if !beaten && u64::try_from(index).is_ok_and(|index| self.takes(sheet.epoch, index)) {
+                    wanted.insert(index);
+                }
+                if wanted.len() > self.most {
+                    wanted.pop_first();
+                }
+            }
+        })?;
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let log = format!("{origin}/{}", sheet.epoch);
+        sheet.fetch(&query, wanted, &COLUMNS, &mut |batch, row| self.put(Row::sealed(batch, row, sheet.epoch, &log)))?;
+        Ok(())
+    }
+}
+
 impl Filter {
-    fn takes(&self, row: &Row, located: &Located) -> bool {
+    /// Whether what the record itself says is wanted; who the client was may have to be looked up.
+    fn may_take(&self, located: &Located) -> bool {
+        let outcome = located.record.outcome();
+        let (code, word) = outcome.map(|(outcome, _)| (outcome.code.as_str(), outcome.word())).unzip();
+        (self.all_kinds || outcome.is_some_and(|(_, answered)| answered))
+            && (self.code.is_none() || self.code.as_deref() == code)
+            && (self.decision.is_none() || self.decision.as_deref() == word)
+            && self.since.is_none_or(|since| located.record.at() >= since)
+            && self.until.is_none_or(|until| located.record.at() < until)
+    }
+
+    pub(crate) fn takes(&self, row: &Row, located: &Located) -> bool {
         let same = |wanted: &Option<String>, value: &Option<String>| wanted.is_none() || wanted == value;
         let answered = located.record.outcome().is_some_and(|(_, answered)| answered);
         (self.all_kinds || answered)
@@ -206,7 +365,7 @@ impl Filter {
 }
 
 impl Row {
-    fn of(located: &Located, client: ClientFacts) -> Self {
+    pub(crate) fn of(located: &Located, client: &ClientFacts) -> Self {
         let outcome = located.record.outcome();
         let answered = outcome.is_some_and(|(_, answered)| answered);
         let ip = match &located.record {
@@ -221,18 +380,64 @@ impl Row {
             decision: outcome.map(|(outcome, _)| outcome.word()),
             code: outcome.map(|(outcome, _)| outcome.code.clone()),
             overridden: outcome.and_then(|(outcome, _)| outcome.overridden),
-            client: client.id,
-            anchor: client.anchor,
-            class: client.class,
-            owner: client.owner,
+            client: client.id.clone(),
+            anchor: client.anchor.clone(),
+            class: client.class.clone(),
+            owner: client.owner.clone(),
             statement: client.statement,
-            key: client.key,
+            key: client.key.clone(),
             ip,
             what: what(&located.record),
             of: of(located).map(|id| id.to_string()),
             epoch: located.epoch,
             index: located.index,
             leaf: located.leaf,
+        }
+    }
+    /// Of a sealed row.
+    fn sealed(batch: &RecordBatch, row: usize, epoch: u32, log: &str) -> Self {
+        let text = |name: &str| sealed::text(batch, name, row);
+        let owned = |name: &str| text(name).map(str::to_owned);
+        let number = |name: &str| sealed::number(batch, name, row).and_then(|number| u64::try_from(number).ok());
+        let (at, index) = (Timestamp::from_millis(number("at").unwrap_or(0)), number("index").unwrap_or(0));
+        let known = |all: &[&'static str], name: &str| all.iter().copied().find(|word| text(name) == Some(word));
+        let kind = known(&Record::KINDS, "kind").unwrap_or("unknown");
+        let answered = ["evaluation", "use"].contains(&kind);
+        let leaf = batch.column_by_name("leaf").and_then(|column| column.as_fixed_size_binary_opt());
+        let leaf = leaf.and_then(|column| <[u8; 32]>::try_from(column.value(row)).ok());
+        Self {
+            id: answered.then(|| DecisionId::new(at, log, index).to_string()),
+            at,
+            kind,
+            decision: known(&["allow", "deny", "unresolved"], "decision"),
+            code: owned("code"),
+            overridden: if text("decision").is_some() { number("overridden") } else { None },
+            client: owned("client"),
+            anchor: owned("anchor"),
+            class: owned("class"),
+            owner: owned("owner"),
+            statement: text("statement").and_then(|digest| digest.parse().ok()),
+            key: owned("key"),
+            ip: owned("ip"),
+            what: owned("what"),
+            of: number("of").map(|of| DecisionId::new(at, log, of).to_string()),
+            epoch,
+            index,
+            leaf: Digest::from_bytes(leaf.unwrap_or_default()),
+        }
+    }
+
+    fn value(&self, field: &str) -> Option<&str> {
+        match field {
+            "kind" => Some(self.kind),
+            "decision" => self.decision,
+            "code" => self.code.as_deref(),
+            "client" => self.client.as_deref(),
+            "anchor" => self.anchor.as_deref(),
+            "class" => self.class.as_deref(),
+            "owner" => self.owner.as_deref(),
+            "key" => self.key.as_deref(),
+            _ => self.ip.as_deref(),
         }
     }
 }

@@ -250,6 +250,22 @@ const USE_LEN: usize = 224;
 pub struct NotARecord(String);
 
 impl Record {
+    /// All that [`Self::kind`] says.
+    pub const KINDS: [&'static str; 12] = [
+        "start",
+        "resolution",
+        "evaluation",
+        "use",
+        "rules_change",
+        "revocation",
+        "grant",
+        "tool_binding",
+        "anchor_change",
+        "policy_change",
+        "override",
+        "review",
+    ];
+
     /// The record's bytes.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {

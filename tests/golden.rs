@@ -373,3 +373,32 @@ async fn decisions_of_version_1_replay() {
     let audit = LogReader::open(directory.join("evidence")).unwrap().verify(&mut |_| {}).unwrap();
     assert_eq!((audit.epochs[0].records, audit.epochs[0].closed), (u64::try_from(lines.len()).unwrap(), true));
 }
+
+/// In parallel, by time, with inputs missing: every decision is counted once.
+#[test]
+fn ranges_replay() {
+    let place = tempfile::tempdir().unwrap();
+    copy(&directory("data-v1"), &place.path().join("data"));
+    let config = "issuer = \"https://verifier.example\"\nregion = \"local\"\nreplica = \"r1\"\n";
+    fs::write(place.path().join("countersign.toml"), config).unwrap();
+    let replay = |options: &str, code: i32| {
+        let output = crate::queries::countersign(place.path(), &format!("countersign evidence replay --json {options}"));
+        assert_eq!(output.status.code(), Some(code), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap()
+    };
+    let data = DataDir::open(&place.path().join("data")).unwrap();
+    let mut times = Vec::new();
+    let taken = |located: &countersign::archive::Located| located.record.outcome().is_some().then(|| located.record.at());
+    data.each(ORIGIN, |located| times.extend(taken(located))).unwrap();
+    let all = replay("--all", 0);
+    assert_eq!((all["same"].as_u64(), &all["others"]), (Some(u64::try_from(times.len()).unwrap()), &json!([])));
+    let middle = times[times.len() / 2];
+    let before = u64::try_from(times.iter().filter(|at| **at < middle).count()).unwrap();
+    assert_eq!(replay(&format!("--until {middle}"), 0)["same"], before);
+    assert_eq!(replay(&format!("--since {middle}"), 0)["same"], u64::try_from(times.len()).unwrap() - before);
+    assert_eq!(replay("--since 2036-01-01", 0)["same"], 0);
+    fs::remove_dir_all(place.path().join("data/evidence/blobs")).unwrap();
+    let none = replay("--all", 3);
+    assert_eq!((&none["same"], &none["differs"]), (&json!(0), &json!(0)));
+    assert_eq!((&none["not_replayable"], none["others"].as_array().unwrap().len()), (&json!(times.len()), times.len()));
+}

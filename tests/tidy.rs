@@ -225,3 +225,23 @@ fn the_page_of_codes_is_that_of_the_enum() {
     let page = fs::read_to_string(&path).unwrap_or_default();
     assert_eq!(page, expect, "docs/codes.md is not up to date: run the test once with UPDATE=1");
 }
+
+/// Words that begin like this.
+fn words(text: &str, prefix: &str) -> std::collections::BTreeSet<String> {
+    let word = |at: usize| text[at..].chars().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect();
+    text.match_indices(prefix).map(|(at, _)| word(at)).collect()
+}
+
+#[test]
+fn the_dashboard_shows_the_metrics_that_there_are() {
+    let all: String =
+        sources("src").iter().map(|(_, text)| code(text).replace("\"countersign_", "\" metric:countersign_")).collect();
+    let counted: std::collections::BTreeSet<String> =
+        all.split(" metric:").skip(1).flat_map(|text| words(&text[..text.find('"').unwrap()], "countersign_")).collect();
+    let dashboard = fs::read_to_string(root().join("examples/grafana/countersign.json")).unwrap();
+    let dashboard: serde_json::Value = serde_json::from_str(&dashboard).unwrap();
+    let shown = dashboard["panels"].as_array().unwrap().iter().flat_map(|panel| panel["targets"].as_array().unwrap());
+    let shown = shown.flat_map(|target| words(target["expr"].as_str().unwrap(), "countersign_")).collect();
+    assert!(counted.len() > 20);
+    assert_eq!(counted, shown, "left: what src/ counts; right: what examples/grafana/countersign.json shows");
+}

@@ -94,6 +94,8 @@ impl From<ArchiveError> for Failure {
     fn from(error: ArchiveError) -> Self {
         let advice = match &error {
             ArchiveError::NoSuchDecision(_) => "or name another data directory with --data-dir",
+            ArchiveError::Sealed(countersign::sealed::SealedError::Locked(_)) => "or stop it first",
+            ArchiveError::Sealed(_) => "the log itself is whole: `countersign evidence verify` shows it",
             _ => "run `countersign evidence verify` for the extent of it",
         };
         Self::new("evidence", error, advice)

@@ -76,7 +76,16 @@ impl Remote {
         Err(self.refused(status, &serde_json::from_slice(&bytes).unwrap_or_default()))
     }
 
+    /// Posts bytes of a media type; says the status of the answer.
+    pub(crate) async fn post(&self, path: &str, media: &str, body: Bytes) -> Result<u16, String> {
+        Ok(self.exchange_bytes("POST", path, Some((media, body))).await?.0)
+    }
+
     async fn exchange(&self, method: &str, path: &str, body: Option<&Value>) -> Result<(u16, Bytes), String> {
+        self.exchange_bytes(method, path, body.map(|body| ("application/json", Bytes::from(body.to_string())))).await
+    }
+
+    async fn exchange_bytes(&self, method: &str, path: &str, body: Option<(&str, Bytes)>) -> Result<(u16, Bytes), String> {
         let text = |error: &dyn std::fmt::Display| error.to_string();
         match &self.target {
             Target::Tcp(authority) => {
@@ -97,17 +106,17 @@ impl Remote {
         host: &str,
         method: &str,
         path: &str,
-        body: Option<&Value>,
+        body: Option<(&str, Bytes)>,
     ) -> Result<(u16, Bytes), String> {
-        let bytes = body.map(|body| Bytes::from(body.to_string())).unwrap_or_default();
         let mut request =
             hyper::Request::builder().method(method).uri(path).header("host", host).header("accept", "application/json");
-        if body.is_some() {
-            request = request.header("content-type", "application/json");
+        if let Some((media, _)) = &body {
+            request = request.header("content-type", *media);
         }
         if let Some(token) = &self.token {
             request = request.header("authorization", format!("Bearer {token}"));
         }
+        let bytes = body.map(|(_, bytes)| bytes).unwrap_or_default();
         let request = request.body(Full::new(bytes)).map_err(|error| error.to_string())?;
         let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
         let (mut sender, connection) = handshake.map_err(|error| error.to_string())?;

@@ -12,6 +12,7 @@ use super::failure::Failure;
 use super::{Outcome, exit, verify};
 use countersign::evidence;
 use countersign::http::{App, Server};
+use countersign::sealed::{Background, Sealing};
 use countersign::service::Service;
 
 const EXAMPLES: &str = "\
@@ -56,6 +57,8 @@ impl Serve {
         let server = server.map_err(|error| Failure::new("cannot listen", error, advice))?;
         let url = server.url().map_err(|error| Failure::new("cannot listen", error, advice))?;
         let reloading = tokio::spawn(reload(service.clone(), hangup));
+        let sealing = Background::start(&config.data_dir, config.log_origin(), Sealing::new(&config.region));
+        let sealing = sealing.map_err(|error| Failure::new("sealing", error, "check the limits on threads"))?;
         // On its own line and before anything else of ours: scripts wait for it.
         super::to_stderr(&format!("listening on {url}"));
         let mut failed = false;
@@ -71,6 +74,8 @@ impl Serve {
         };
         server.run(stop).await;
         reloading.abort();
+        // Before the log lets go of its lock: whoever holds that may seal.
+        sealing.stop();
         let closed = service.close().await;
         match (failed, closed) {
             (false, Ok(())) => Ok(Outcome::done(String::new())),

@@ -137,7 +137,42 @@ impl LogReader {
         self.blobs.get_fresh(digest)
     }
 
+    /// How many records of an epoch are in segments that the writer has left: those it will never touch again. All of them in
+    /// epochs before the last.
+    ///
+    /// # Errors
+    /// When the directory cannot be listed.
+    pub fn left_behind(&self, epoch: u32) -> Result<u64, ReadError> {
+        let wals = self.wals()?;
+        let Some((_, wal)) = wals.iter().find(|(there, _)| *there == epoch) else { return Ok(0) };
+        if wals.last().is_some_and(|(last, _)| *last != epoch) {
+            return self.next_index(wal);
+        }
+        Ok(segments(wal).map_err(ReadError::io(wal))?.last().map_or(0, |(first, _)| *first))
+    }
+
+    /// Makes the last segment of each epoch durable as it is now. For whoever holds the lock.
+    ///
+    /// # Errors
+    /// When the operating system refuses.
+    pub fn sync(&self) -> Result<(), ReadError> {
+        for (_, wal) in self.wals()? {
+            if let Some((_, path)) = segments(&wal).map_err(ReadError::io(&wal))?.last() {
+                std::fs::File::open(path).and_then(|file| file.sync_all()).map_err(ReadError::io(path))?;
+            }
+        }
+        Ok(())
+    }
+
     /// How many records an epoch has now.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn length(&self, epoch: u32) -> Result<u64, ReadError> {
+        let found = self.wals()?.into_iter().find(|(there, _)| *there == epoch);
+        found.map_or(Ok(0), |(_, wal)| self.next_index(&wal))
+    }
+
     fn next_index(&self, wal: &Path) -> Result<u64, ReadError> {
         let mut files = segments(wal).map_err(ReadError::io(wal))?;
         // A segment that was just begun is empty; its name still says the index.

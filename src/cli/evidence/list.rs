@@ -1,61 +1,33 @@
 //! `evidence list`
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use clap::Args;
 use serde_json::{Value, json};
 
+use super::filters::Filters;
 use crate::cli::context::{Context, json_text};
 use crate::cli::failure::{Failure, one_line};
 use crate::cli::paint::Paint;
 use crate::cli::remote::{Remote, encoded};
 use crate::cli::{Outcome, args, table};
 use countersign::archive::DataDir;
-use countersign::listing::{self, Filter, PAGE_MAX};
-use countersign::values::{Digest, Timestamp};
+use countersign::listing::{self, Filter, HISTOGRAM_MAX, Histogram, PAGE_MAX};
+use countersign::values::Timestamp;
 
 /// Decisions, newest first.
 #[derive(Args)]
 #[command(after_help = super::EXAMPLES)]
 pub(crate) struct List {
-    /// Of this client
-    #[arg(long, value_name = "ID")]
-    client: Option<String>,
-    /// On a statement that this key signed, by thumbprint
-    #[arg(long, value_name = "THUMBPRINT")]
-    key: Option<String>,
-    /// On this statement, by digest
-    #[arg(long, value_name = "sha256:HEX")]
-    statement: Option<Digest>,
-    /// With this reason code
-    #[arg(long)]
-    code: Option<String>,
-    /// allow, deny or unresolved
-    #[arg(long, value_parser = ["allow", "deny", "unresolved"])]
-    decision: Option<String>,
-    /// On the word of this anchor
-    #[arg(long, value_name = "ID")]
-    anchor: Option<String>,
-    /// Of clients of this owner
-    #[arg(long)]
-    owner: Option<String>,
-    /// Asked for from this address
-    #[arg(long)]
-    ip: Option<String>,
-    /// From this moment on
-    #[arg(long, value_name = "TIME", value_parser = args::moment)]
-    since: Option<Timestamp>,
-    /// Before this moment
-    #[arg(long, value_name = "TIME", value_parser = args::moment)]
-    until: Option<Timestamp>,
-    /// Only those that used a break-glass override
-    #[arg(long)]
-    overridden: bool,
+    #[command(flatten)]
+    filters: Filters,
     /// Count by a column: kind, decision, code, client, anchor, class, owner, key, ip
     #[arg(long, value_name = "FIELD", value_parser = ["kind", "decision", "code", "client", "anchor", "class", "owner", "key", "ip"])]
     count_by: Option<String>,
-    /// Also what is not an answer: starts, resolutions, grants, tool bindings, kill orders, overrides, reviews, changes of rules,
-    /// anchors, policies
-    #[arg(long, visible_alias = "all-kinds")]
-    all: bool,
+    /// Count by time, in steps of this length, and verdict
+    #[arg(long, value_name = "STEP", value_parser = args::duration, conflicts_with = "count_by")]
+    histogram: Option<Duration>,
     /// Most rows, up to 1000
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=1000))]
     limit: u16,
@@ -67,12 +39,13 @@ pub(crate) struct List {
 impl List {
     pub(super) fn run(&self, context: &Context) -> Result<Outcome, Failure> {
         let remote = Remote::of(context)?;
-        if let (Some(server), None, false, None) = (&remote, &self.count_by, self.all, &self.statement) {
+        let local = self.count_by.is_some() || self.histogram.is_some() || self.filters.all || self.filters.statement.is_some();
+        if let (Some(server), false) = (&remote, local) {
             let page = context.block_on(server.send("GET", &self.path(), None))??;
             return Ok(outcome(context, &page));
         }
         if let Some(_server) = remote {
-            let what = "a server does not answer --count-by, --all and --statement";
+            let what = "a server does not answer --count-by, --histogram, --all and --statement";
             return Err(Failure::new("evidence list", what, "leave --server out and name the data directory").usage());
         }
         let config = context.config()?;
@@ -86,6 +59,10 @@ impl List {
                 render_counts(counts)
             }));
         }
+        if let Some(step) = self.histogram {
+            let histogram = listing::histogram(&data, &origin, &filter, step)?;
+            return Ok(shown(context, step, &histogram));
+        }
         let page = listing::list(&data, &origin, &filter, usize::from(self.limit).min(PAGE_MAX))?;
         let page = serde_json::to_value(&page).map_err(|error| Failure::new("evidence", error, "please report this"))?;
         Ok(outcome(context, &page))
@@ -96,21 +73,7 @@ impl List {
             Some(None) => return Err(Failure::new("--cursor", "is not a cursor", "copy it from the page before").usage()),
             place => place.flatten(),
         };
-        Ok(Filter {
-            client: self.client.clone(),
-            key: self.key.clone(),
-            statement: self.statement,
-            code: self.code.clone(),
-            decision: self.decision.clone(),
-            anchor: self.anchor.clone(),
-            owner: self.owner.clone(),
-            ip: self.ip.clone(),
-            since: self.since,
-            until: self.until,
-            before,
-            overridden: self.overridden,
-            all_kinds: self.all,
-        })
+        Ok(Filter { before, ..self.filters.filter() })
     }
 
     /// The same for a server.
@@ -119,16 +82,16 @@ impl List {
         let moment = |at: Option<Timestamp>| at.map(|at| at.to_string());
         let all = [
             ("limit", limit),
-            ("client", self.client.clone()),
-            ("key", self.key.clone()),
-            ("code", self.code.clone()),
-            ("decision", self.decision.clone()),
-            ("anchor", self.anchor.clone()),
-            ("owner", self.owner.clone()),
-            ("ip", self.ip.clone()),
-            ("since", moment(self.since)),
-            ("until", moment(self.until)),
-            ("overridden", self.overridden.then(|| "true".to_owned())),
+            ("client", self.filters.client.clone()),
+            ("key", self.filters.key.clone()),
+            ("code", self.filters.code.clone()),
+            ("decision", self.filters.decision.clone()),
+            ("anchor", self.filters.anchor.clone()),
+            ("owner", self.filters.owner.clone()),
+            ("ip", self.filters.ip.clone()),
+            ("since", moment(self.filters.since)),
+            ("until", moment(self.filters.until)),
+            ("overridden", self.filters.overridden.then(|| "true".to_owned())),
             ("cursor", self.cursor.clone()),
         ];
         let query: Vec<String> =
@@ -197,6 +160,39 @@ fn brief(text: &str) -> String {
     if line.chars().count() <= WIDTH { line } else { line.chars().take(WIDTH - 3).chain("...".chars()).collect() }
 }
 
+fn shown(context: &Context, step: Duration, histogram: &Histogram) -> Outcome {
+    if context.global.json {
+        let columns: Vec<Value> = histogram.columns.iter().map(|(at, counts)| json!({ "at": at, "counts": counts })).collect();
+        let report = json!({ "step_s": step.as_secs(), "columns": columns, "complete": histogram.complete });
+        return Outcome::done(json_text(&report));
+    }
+    let mut outcome = Outcome::done(render_histogram(histogram));
+    if !histogram.complete {
+        outcome
+            .notes
+            .push(format!("more than {HISTOGRAM_MAX} steps: some are left out; choose a longer step, or --since and --until"));
+    }
+    outcome
+}
+
+/// A line a step, with a bar as long as its share of the highest.
+fn render_histogram(histogram: &Histogram) -> String {
+    const WIDTH: u64 = 40;
+    if histogram.columns.is_empty() {
+        return "nothing matches\n".to_owned();
+    }
+    let sum = |counts: &BTreeMap<String, u64>| counts.values().sum::<u64>();
+    let highest = histogram.columns.values().map(sum).max().unwrap_or(0).max(1);
+    let words = ["allow", "deny", "unresolved"];
+    let heading = ["AT", "ALLOW", "DENY", "UNRESOLVED"].map(str::to_owned).to_vec();
+    let lines = histogram.columns.iter().map(|(at, counts)| {
+        let bar = usize::try_from(sum(counts).saturating_mul(WIDTH) / highest).unwrap_or(0);
+        let numbers = words.iter().map(|word| counts.get(*word).copied().unwrap_or(0).to_string());
+        std::iter::once(at.to_string()).chain(numbers).chain(["#".repeat(bar)]).collect()
+    });
+    table::columns(&std::iter::once(heading).chain(lines).collect::<Vec<_>>(), "")
+}
+
 /// Most frequent first.
 fn render_counts(counts: impl IntoIterator<Item = (String, u64)>) -> String {
     let mut counts: Vec<(String, u64)> = counts.into_iter().collect();
@@ -232,6 +228,10 @@ mod tests {
         insta::assert_snapshot!("all_kinds", render(&page, Paint::plain(), false));
         assert_eq!(render(&json!({ "decisions": [] }), Paint::plain(), false), "nothing matches\n");
         let counts = [("a".to_owned(), 2), ("b".to_owned(), 10), ("c".to_owned(), 2)];
+        let at = |hour: u64| Timestamp::from_secs(1_795_305_600 + hour * 3600);
+        let counts_of = |all: &[(&str, u64)]| all.iter().map(|(word, count)| ((*word).to_owned(), *count)).collect();
+        let columns = [(at(0), counts_of(&[("allow", 30), ("deny", 10)])), (at(2), counts_of(&[("unresolved", 4)]))].into();
+        insta::assert_snapshot!("histogram", render_histogram(&Histogram { columns, complete: true }));
         assert_eq!(render_counts(counts), "10  b\n 2  a\n 2  c\n");
     }
 }

@@ -7,11 +7,16 @@ use super::context::Context;
 use super::failure::Failure;
 
 mod check_proof;
+mod export;
+mod filters;
 mod key;
 mod list;
 mod prove;
 mod replay;
+mod seal;
 mod show;
+mod sql;
+mod stream;
 mod verify;
 mod witness;
 
@@ -46,6 +51,16 @@ pub(crate) enum Evidence {
     Witness(witness::WitnessCommand),
     /// Decide again from the recorded inputs, and compare
     Replay(replay::ReplayCommand),
+    /// Make Parquet files of the whole log, which a running server does by itself
+    Seal(seal::Seal),
+    /// Write decisions for other systems: JSON Lines, OCSF, Parquet
+    Export(Box<export::Export>),
+    /// Send records to an HTTP sink as CloudEvents, each at least once
+    Stream(Box<stream::Stream>),
+    /// Print the DuckDB statements that make the views of docs/queries.md
+    Views(sql::Views),
+    /// Ask in SQL; this build says how to do it with DuckDB
+    Sql(sql::Sql),
 }
 
 impl Evidence {
@@ -59,6 +74,11 @@ impl Evidence {
             Self::Key(key) => key.run(context),
             Self::Witness(witness) => witness.run(context),
             Self::Replay(replay) => replay.run(context),
+            Self::Seal(seal) => seal.run(context),
+            Self::Export(export) => export.run(context),
+            Self::Stream(stream) => stream.run(context),
+            Self::Views(views) => views.run(context),
+            Self::Sql(sql) => Ok(sql.run()),
         }
     }
 }

@@ -25,7 +25,7 @@ impl Verify {
         let advice = "keep the directory as it is, and compare it with a backup";
         let fail = |error: countersign::evidence::ReadError| Failure::new("evidence", error, advice);
         let reader = LogReader::open(config.data_dir.join("evidence")).map_err(fail)?;
-        let bar = progress(context);
+        let bar = progress(context, "{bar:40} {bytes}/{total_bytes} {eta}");
         let audit = reader.verify(&mut |progress| {
             bar.set_length(progress.total_bytes);
             bar.set_position(progress.bytes);
@@ -55,12 +55,13 @@ impl Verify {
     }
 }
 
-fn progress(context: &Context) -> ProgressBar {
+/// A bar on a terminal; nothing anywhere else.
+pub(super) fn progress(context: &Context, template: &str) -> ProgressBar {
     use std::io::IsTerminal as _;
     if context.global.json || context.global.quiet || !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
-    let style = ProgressStyle::with_template("{bar:40} {bytes}/{total_bytes} {eta}");
+    let style = ProgressStyle::with_template(template);
     ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 

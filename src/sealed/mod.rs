@@ -1,0 +1,81 @@
+//! The evidence as Parquet: what queries read, here and in any SQL engine.
+//!
+//! The log is the truth; these files are a view of it. They can be deleted at any time and are made again to the same bytes by the
+//! same version. `docs/evidence-parquet.md` describes the layout and each column.
+//!
+//! ```text
+//! evidence/epoch-1/parquet/manifest.json
+//! evidence/epoch-1/parquet/day=2026-11-22/region=eu-west-1/00000000000000000000-00000000000000065535.parquet
+//! ```
+//!
+//! - Records are sealed in ranges of 65,536, once the writer has left the segment that holds them ([`seal()`]).
+//! - A row stands alone: a use has the facts of the client that its evaluation found, and what its request asked for.
+//! - Rows are sorted by a hash of the client, so that one client's rows are together; small files are merged into larger ones.
+//! - The manifest says which files count. It is replaced as a whole: files that it does not name are left-overs of a crash.
+
+mod background;
+mod columns;
+mod entry;
+mod manifest;
+mod merge;
+mod read;
+mod seal;
+mod select;
+mod values;
+mod views;
+mod write;
+
+pub use background::Background;
+pub(crate) use columns::{batch, object};
+pub use columns::{documentation, hash_of};
+pub use entry::{Entry, Joiner};
+pub use manifest::{Listed, Manifest};
+pub use read::{Sealed, Sheet};
+pub use seal::{Report, Sealing, seal, seal_all};
+pub(crate) use select::{Query, number, text};
+pub use views::views;
+pub(crate) use write::{FileWriter, GROUP_ROWS};
+
+use std::path::{Path, PathBuf};
+
+/// Why a Parquet file cannot be written or read.
+#[derive(Debug, thiserror::Error)]
+pub enum SealedError {
+    /// The operating system.
+    #[error("{path}: {source}")]
+    Io {
+        /// Which file or directory.
+        path: PathBuf,
+        /// What it said.
+        source: std::io::Error,
+    },
+    /// A file is not what was written. It is a view: deleting the directory and sealing again mends it.
+    #[error("{path}: {what}; delete the `parquet` directory that it is in and run `countersign evidence seal`")]
+    Damaged {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// Somebody else writes to the directory.
+    #[error("the evidence is in use ({0}); the server that has it seals by itself")]
+    Locked(String),
+}
+
+impl SealedError {
+    pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { path, source }
+    }
+
+    pub(crate) fn damaged(path: &Path) -> impl Fn(String) -> Self {
+        let path = path.to_owned();
+        move |what| Self::Damaged { path: path.clone(), what }
+    }
+
+    /// Whether a file was not there: it may have been merged into another since the manifest was read.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound)
+    }
+}

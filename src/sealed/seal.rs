@@ -1,0 +1,324 @@
+//! Sealing: ranges of records become files; small files become larger ones.
+//!
+//! Nothing counts before the manifest names it, and what it no longer names is removed after it was replaced. So a crash anywhere leaves
+//! left-overs at most, which the next run removes, and that run ends with the same files.
+
+use std::collections::{BTreeMap, HashSet};
+use std::fs;
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+
+use super::entry::{Entry, Joiner};
+use super::manifest::{Listed, Manifest};
+use super::write::{self, FileWriter};
+use super::{SealedError, columns, merge};
+use crate::archive::{ArchiveError, DataDir};
+use crate::evidence::{Lock, NotLocked};
+use crate::values::Timestamp;
+
+/// Rows that are made into one batch: the arrays of a whole range would double what sealing holds.
+const BATCH_ROWS: usize = 8_192;
+
+/// How to seal.
+#[derive(Clone, Debug)]
+pub struct Sealing {
+    /// The verifier's region: a directory.
+    pub region: String,
+    /// Records of a range; the tiles of the log have as many.
+    pub range: u64,
+    /// So many files of about one size are merged.
+    pub fan_in: usize,
+}
+
+impl Sealing {
+    /// With ranges of 65,536 records, merged by sixteen into files of a million rows, and those into files of sixteen million.
+    #[must_use]
+    pub fn new(region: &str) -> Self {
+        Self { region: region.to_owned(), range: 65_536, fan_in: 16 }
+    }
+
+    /// Files of the last level stay as they are.
+    fn level(&self, rows: u64) -> usize {
+        let fan_in = u64::try_from(self.fan_in).unwrap_or(u64::MAX);
+        let million = self.range.saturating_mul(fan_in);
+        let most = [million / 2, million.saturating_mul(fan_in) / 2];
+        most.iter().filter(|most| rows >= **most).count()
+    }
+}
+
+/// The last level, whose files are not merged any more.
+const LAST_LEVEL: usize = 2;
+
+/// What was done.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Report {
+    /// Records sealed.
+    pub rows: u64,
+    /// Files written for them.
+    pub files: u64,
+    /// Merges of files.
+    pub merges: u64,
+    /// Whether it was told to stop before all was done.
+    pub stopped: bool,
+}
+
+/// Seals what the writer has left. `go_on` is asked before each change of a directory; `false` ends the work there.
+///
+/// Only one may seal at a time: whoever holds the log's lock.
+///
+/// # Errors
+/// When the log cannot be read or a file cannot be written.
+pub fn seal(data: &DataDir, origin: &str, sealing: &Sealing, go_on: &mut dyn FnMut() -> bool) -> Result<Report, ArchiveError> {
+    run(data, origin, sealing, go_on, |data, epoch| Ok(data.reader().left_behind(epoch)?))
+}
+
+/// Seals everything, the last segment too. Takes the log's lock, so no server may be running.
+///
+/// # Errors
+/// As [`seal`], and when somebody holds the lock.
+pub fn seal_all(
+    data: &DataDir,
+    origin: &str,
+    sealing: &Sealing,
+    go_on: &mut dyn FnMut() -> bool,
+) -> Result<Report, ArchiveError> {
+    let path = data.evidence().join("LOCK");
+    let _lock = Lock::take(&path).map_err(|refused| match refused {
+        NotLocked::Held(holder) => SealedError::Locked(holder.to_string()),
+        NotLocked::Io(source) => SealedError::Io { path: path.clone(), source },
+    })?;
+    // What a killed writer left in the page cache alone would be gone after a power cut, and its indexes be given out again.
+    data.reader().sync()?;
+    run(data, origin, sealing, go_on, |data, epoch| Ok(data.reader().length(epoch)?))
+}
+
+fn run(
+    data: &DataDir,
+    origin: &str,
+    sealing: &Sealing,
+    go_on: &mut dyn FnMut() -> bool,
+    until: impl Fn(&DataDir, u32) -> Result<u64, ArchiveError>,
+) -> Result<Report, ArchiveError> {
+    let mut report = Report::default();
+    for epoch in data.reader().epochs()? {
+        let dir = data.evidence().join(format!("epoch-{epoch}")).join("parquet");
+        let joiner = Joiner::new(data, origin);
+        let mut pass = Pass { data, origin, epoch, sealing, dir, joiner, go_on: &mut *go_on, report: &mut report };
+        if pass.run(until(data, epoch)?)?.is_break() {
+            report.stopped = true;
+            break;
+        }
+    }
+    Ok(report)
+}
+
+/// One run over one epoch.
+struct Pass<'a> {
+    data: &'a DataDir,
+    origin: &'a str,
+    epoch: u32,
+    sealing: &'a Sealing,
+    dir: PathBuf,
+    joiner: Joiner<'a>,
+    go_on: &'a mut dyn FnMut() -> bool,
+    report: &'a mut Report,
+}
+
+/// Rows of a file, before it has a name.
+struct Made {
+    temporary: PathBuf,
+    directory: String,
+    listed: Listed,
+}
+
+impl Pass<'_> {
+    fn run(&mut self, until: u64) -> Result<ControlFlow<()>, ArchiveError> {
+        let log = format!("{}/{}", self.origin, self.epoch);
+        let known = Manifest::read(&self.dir)?.filter(|known| known.log == log && known.next_index <= until);
+        // Of another log, or of one that was longer: it says nothing about this one.
+        let mut manifest = known.unwrap_or_else(|| Manifest::new(&log));
+        if manifest.next_index >= until && manifest.files.is_empty() {
+            return Ok(ControlFlow::Continue(()));
+        }
+        fs::create_dir_all(&self.dir).map_err(SealedError::io(&self.dir))?;
+        if self.remove_left_overs(&manifest)?.is_break() {
+            return Ok(ControlFlow::Break(()));
+        }
+        while manifest.next_index < until {
+            let end = (manifest.next_index / self.sealing.range).saturating_add(1).saturating_mul(self.sealing.range);
+            if self.seal_range(&mut manifest, end.min(until))?.is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+        }
+        while let Some(inputs) = self.to_merge(&manifest) {
+            if self.merge(&mut manifest, &inputs)?.is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    fn seal_range(&mut self, manifest: &mut Manifest, end: u64) -> Result<ControlFlow<()>, ArchiveError> {
+        let entries = self.entries(manifest.next_index, end)?;
+        let mut days: BTreeMap<u64, Vec<&Entry>> = BTreeMap::new();
+        for entry in &entries {
+            days.entry(entry.located.record.at().as_millis() / DAY_MS).or_default().push(entry);
+        }
+        for (day, mut rows) in days {
+            rows.sort_by_cached_key(|row| (row.client.id.as_deref().map(columns::hash_of), row.located.index));
+            if !(self.go_on)() {
+                return Ok(ControlFlow::Break(()));
+            }
+            let made = self.write(day, &rows)?;
+            if self.name(manifest, made)?.is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+            self.report.files = self.report.files.saturating_add(1);
+        }
+        if !(self.go_on)() {
+            return Ok(ControlFlow::Break(()));
+        }
+        self.report.rows = self.report.rows.saturating_add(end.saturating_sub(manifest.next_index));
+        manifest.next_index = end;
+        manifest.write(&self.dir)?;
+        Ok(ControlFlow::Continue(()))
+    }
+
+    fn entries(&mut self, first: u64, end: u64) -> Result<Vec<Entry>, ArchiveError> {
+        let joiner = &mut self.joiner;
+        let (mut entries, mut failed) = (Vec::new(), None);
+        self.data.each_of(self.epoch, first, self.origin, |located| {
+            if located.index >= end {
+                return ControlFlow::Break(());
+            }
+            match joiner.entry(located) {
+                Ok(entry) => entries.push(entry),
+                Err(error) => failed = Some(error),
+            }
+            if failed.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })?;
+        match failed {
+            Some(error) => Err(error),
+            None if u64::try_from(entries.len()).is_ok_and(|count| count == end.saturating_sub(first)) => Ok(entries),
+            None => Err(ArchiveError::Unreadable { index: first, why: "records of this range are missing".to_owned() }),
+        }
+    }
+
+    fn write(&self, day: u64, rows: &[&Entry]) -> Result<Made, SealedError> {
+        let directory = format!("day={}/region={}", day_name(day), file_name(&self.sealing.region));
+        let indexes = || rows.iter().map(|row| row.located.index);
+        let times = || rows.iter().map(|row| row.located.record.at());
+        let (min_index, max_index) = (indexes().min().unwrap_or(0), indexes().max().unwrap_or(0));
+        let mut writer = FileWriter::create(&self.dir.join(&directory), min_index)?;
+        for rows in rows.chunks(BATCH_ROWS) {
+            let batch = columns::batch(rows).map_err(|error| SealedError::damaged(&self.dir)(error.to_string()))?;
+            writer.write(&batch)?;
+        }
+        let (temporary, bytes, sha256) = writer.finish()?;
+        let listed = Listed {
+            path: String::new(),
+            rows: u64::try_from(rows.len()).unwrap_or(u64::MAX),
+            bytes,
+            min_index,
+            max_index,
+            min_at: times().min().unwrap_or(Timestamp::MAX),
+            max_at: times().max().unwrap_or(Timestamp::MAX),
+            sha256,
+        };
+        Ok(Made { temporary, directory, listed })
+    }
+
+    /// Gives a file its name, and the manifest in memory its entry.
+    fn name(&mut self, manifest: &mut Manifest, made: Made) -> Result<ControlFlow<()>, SealedError> {
+        let Made { temporary, directory, mut listed } = made;
+        listed.path = format!("{directory}/{:020}-{:020}.parquet", listed.min_index, listed.max_index);
+        if !(self.go_on)() {
+            return Ok(ControlFlow::Break(()));
+        }
+        write::rename(&temporary, &self.dir.join(&listed.path), &self.dir)?;
+        manifest.files.push(listed);
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// The oldest files of one directory and level, if there are enough of them.
+    fn to_merge(&self, manifest: &Manifest) -> Option<Vec<Listed>> {
+        let mut alike: BTreeMap<(&str, usize), Vec<&Listed>> = BTreeMap::new();
+        for file in &manifest.files {
+            let directory = file.path.rsplit_once('/').map_or("", |(directory, _)| directory);
+            let level = self.sealing.level(file.rows);
+            if level < LAST_LEVEL {
+                alike.entry((directory, level)).or_default().push(file);
+            }
+        }
+        let mut enough = alike.into_values().find(|files| files.len() >= self.sealing.fan_in)?;
+        enough.sort_by_key(|file| file.min_index);
+        Some(enough.into_iter().take(self.sealing.fan_in).cloned().collect())
+    }
+
+    fn merge(&mut self, manifest: &mut Manifest, inputs: &[Listed]) -> Result<ControlFlow<()>, SealedError> {
+        let Some(first) = inputs.first() else { return Ok(ControlFlow::Continue(())) };
+        if !(self.go_on)() {
+            return Ok(ControlFlow::Break(()));
+        }
+        let directory = first.path.rsplit_once('/').map_or("", |(directory, _)| directory).to_owned();
+        let mut writer = FileWriter::create(&self.dir.join(&directory), first.min_index)?;
+        let paths: Vec<PathBuf> = inputs.iter().map(|input| self.dir.join(&input.path)).collect();
+        merge::merge(&paths, &mut writer)?;
+        let (temporary, bytes, sha256) = writer.finish()?;
+        let mut listed = Listed { bytes, sha256, ..first.clone() };
+        for input in inputs.iter().skip(1) {
+            listed.rows = listed.rows.saturating_add(input.rows);
+            listed.min_index = listed.min_index.min(input.min_index);
+            listed.max_index = listed.max_index.max(input.max_index);
+            listed.min_at = listed.min_at.min(input.min_at);
+            listed.max_at = listed.max_at.max(input.max_at);
+        }
+        manifest.files.retain(|file| !inputs.contains(file));
+        if self.name(manifest, Made { temporary, directory, listed })?.is_break() || !(self.go_on)() {
+            return Ok(ControlFlow::Break(()));
+        }
+        manifest.write(&self.dir)?;
+        self.report.merges = self.report.merges.saturating_add(1);
+        for path in paths {
+            if !(self.go_on)() {
+                return Ok(ControlFlow::Break(()));
+            }
+            fs::remove_file(&path).map_err(SealedError::io(&path))?;
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// Removes what the manifest does not name.
+    fn remove_left_overs(&mut self, manifest: &Manifest) -> Result<ControlFlow<()>, SealedError> {
+        let named: HashSet<PathBuf> = manifest.files.iter().map(|file| self.dir.join(&file.path)).collect();
+        let mut open = vec![self.dir.clone()];
+        while let Some(directory) = open.pop() {
+            for found in fs::read_dir(&directory).map_err(SealedError::io(&directory))? {
+                let path = found.map_err(SealedError::io(&directory))?.path();
+                let is_ours = path.extension().is_some_and(|extension| extension == "parquet" || extension == "tmp");
+                if path.is_dir() {
+                    open.push(path);
+                } else if is_ours && !named.contains(&path) {
+                    if !(self.go_on)() {
+                        return Ok(ControlFlow::Break(()));
+                    }
+                    fs::remove_file(&path).map_err(SealedError::io(&path))?;
+                }
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+}
+
+const DAY_MS: u64 = 86_400_000;
+
+fn day_name(day: u64) -> String {
+    let text = Timestamp::from_millis(day.saturating_mul(DAY_MS)).to_string();
+    text.get(..10).unwrap_or_default().to_owned()
+}
+
+/// A region as a directory's name: what the configuration says, without what a path or a Hive partition could misread.
+fn file_name(region: &str) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.') { c } else { '_' };
+    if region.is_empty() { "_".to_owned() } else { region.chars().map(plain).collect() }
+}
