@@ -106,6 +106,12 @@ fn texts() -> Vec<String> {
     vec!["a".to_owned(), "b".to_owned()]
 }
 
+fn kill_order(at: Timestamp, target: String, ticket: String, line: Digest) -> Record {
+    let (action, target_kind) = ("kill".into(), "client".into());
+    let (reason, by) = ("stolen".into(), "me".into());
+    Record::Revocation(Revocation { at, sequence: 3, action, target_kind, target, reason, ticket, by, line })
+}
+
 /// A record that is no decision.
 fn event(dice: &mut Dice, at: Timestamp, known: u64, index: u64) -> Record {
     let rules = Digest::of(b"rules");
@@ -115,17 +121,7 @@ fn event(dice: &mut Dice, at: Timestamp, known: u64, index: u64) -> Record {
             Record::Start(Start { at, build: "b".into(), rules, kill_sequence: 3, cut_bytes: Some(7), clean: false, gap: None })
         }
         1 => Record::RulesChange(RulesChange { at, rules, refused: Some("a bad file".into()) }),
-        2 => Record::Revocation(Revocation {
-            at,
-            sequence: 3,
-            action: "kill".into(),
-            target_kind: "client".into(),
-            target: client(dice.roll(7)),
-            reason: "stolen".into(),
-            ticket,
-            by: "me".into(),
-            line: rules,
-        }),
+        2 => kill_order(at, client(dice.roll(7)), ticket, rules),
         3 => Record::Override(Override {
             at,
             sequence: 4,

@@ -20,7 +20,7 @@ use crate::process::time;
 
 /// One shape of request, as the service remembers it.
 #[derive(Default)]
-struct One(RefCell<Option<Arc<Ruling>>>);
+pub(crate) struct One(RefCell<Option<Arc<Ruling>>>);
 
 impl Memo for One {
     fn find(&self, answers: &dyn Fn(&Ruling) -> bool) -> Option<Arc<Ruling>> {

@@ -17,8 +17,8 @@ use crate::evidence::merkle::{Tile, TileKind};
 use crate::evidence::{SignedCheckpoint, TreeReader, notes, proofs};
 use crate::record::DecisionId;
 
-/// Tiles never change.
-const IMMUTABLE: &str = "public, max-age=31536000, immutable";
+/// Tiles never change. Not `public`: entries name clients and addresses, and a shared cache asks nobody for a role.
+const IMMUTABLE: &str = "private, max-age=31536000, immutable";
 /// A checkpoint is old after a second, and a partial tile is replaced by wider ones.
 const FLEETING: &str = "no-store";
 /// A few threads make tiles at a time: a reader of the whole log must not take those that answer questions.

@@ -7,6 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::{Entry, Inner};
 use crate::evidence::{AppendError, EvidenceLog, LogReader, ReadError};
+use crate::judge::policy::Permit;
 use crate::judge::{Decision, Rules};
 use crate::record::{Grant, Record, RulesPart, ToolBinding};
 use crate::values::{Digest, Timestamp};
@@ -22,6 +23,9 @@ const LOOK_BACK: usize = 16_384;
 #[derive(Debug, Default)]
 pub(super) struct Granted {
     known: Mutex<VecDeque<Digest>>,
+    /// The last permit without an override whose grant is on record. One ruling grants one thing, so a warm request is compared with it
+    /// and nothing is hashed.
+    last: Mutex<Option<Permit>>,
     /// Held while a grant is written, so that of a crowd that asks for the same one writes and the others wait.
     writing: tokio::sync::Mutex<()>,
 }
@@ -56,10 +60,23 @@ impl Names {
 impl Granted {
     /// What a decision grants, unless all of it is on record.
     pub(super) fn news(&self, decision: &Decision) -> Option<Names> {
+        let allowed = decision.allowed()?;
+        if decision.overridden().is_none()
+            && self.last().as_ref().is_some_and(|last| last.is_of_the_ruling_of(allowed.permit()))
+        {
+            return None;
+        }
         let names = Names::of(decision)?;
         let known = self.lock();
         let news = !known.contains(&names.grant) || names.tools.is_some_and(|tools| !known.contains(&tools));
+        if !news && decision.overridden().is_none() {
+            *self.last() = Some(allowed.permit().clone());
+        }
         news.then_some(names)
+    }
+
+    fn last(&self) -> MutexGuard<'_, Option<Permit>> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn knows(&self, name: Digest) -> bool {

@@ -379,6 +379,12 @@ impl Permit {
         if self.permitted { &self.ruling.policies } else { &[] }
     }
 
+    /// Whether both rest on one and the same ruling, so that without an override they grant the same.
+    #[must_use]
+    pub fn is_of_the_ruling_of(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.ruling, &other.ruling)
+    }
+
     /// Under which obligations. They hold under an override too.
     #[must_use]
     pub fn obligations(&self) -> &[Obliged] {
