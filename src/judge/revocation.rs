@@ -197,7 +197,7 @@ impl State {
     }
 }
 
-/// Proof that revocation was checked for this client, at this time, and lets it through. Only [`check`] makes one.
+/// Proof that revocation was checked for this client, at this time, and lets it through. Only this module makes one.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Standing {
     state: State,
