@@ -12,6 +12,10 @@ use crate::values::{Digest, Request};
 /// Most rulings of one client. A client asks in a handful of shapes, each again and again; what falls out is ruled again.
 const RULINGS_MAX: usize = 8;
 
+/// Largest question that is remembered, in bytes of its texts. Requests have some hundred; one that asks for 64 scopes of a kilobyte each
+/// is ruled each time, or whoever can ask could fill our memory, eight such questions a client.
+const QUESTION_MAX_BYTES: usize = 2048;
+
 /// The rulings of one resolution. They end with it, so none outlives the documents or the rules that it rests on.
 #[derive(Default, Debug)]
 pub(super) struct Rulings(Mutex<VecDeque<Arc<Ruling>>>);
@@ -23,6 +27,9 @@ impl Memo for Rulings {
     }
 
     fn keep(&self, ruling: &Arc<Ruling>) {
+        if ruling.question_bytes() > QUESTION_MAX_BYTES {
+            return;
+        }
         let mut rulings = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if rulings.len() >= RULINGS_MAX {
             rulings.pop_back();
@@ -52,5 +59,76 @@ impl Histories {
 
     pub(super) fn keep(&self, client: &Resolved) {
         self.0.insert(Digest::of(client.id().as_bytes()), client.known());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::judge::anchors::AnchorFile;
+    use crate::judge::policy::Question;
+    use crate::judge::revocation::State;
+    use crate::judge::{KillSet, Rules, RulesSource, Step, judge};
+    use crate::values::{PublicUrl, Timestamp};
+
+    const ID: &str = "https://client.example/c.json";
+
+    /// How many rulings are kept after these questions, each for one scope of that length.
+    #[track_caller]
+    fn check(lengths: &[usize], expect: usize) {
+        let text = format!(
+            "id = \"web\"\nkind = \"web\"\napproval = {{ by = \"a\", ticket = \"b\", on = 2020-01-01, until = 2099-01-01 }}\n\
+             vouches = {{ classes = [\"public\"], scopes = [\"*\"] }}\nweb = {{ client_ids = [\"{ID}\"] }}\n"
+        );
+        let config = crate::config::Config::default();
+        let source = RulesSource {
+            issuer: "https://v.example".into(),
+            profile: crate::judge::profile::Profile::Ietf,
+            knobs: Default::default(),
+            bounds: config.bounds(),
+            document_max_bytes: 5120,
+            allow_networks: Vec::new(),
+            anchors: vec![AnchorFile { name: "web.toml".into(), text }],
+            files: Default::default(),
+            policies: Default::default(),
+        };
+        let (rules, at) = (Rules::parse(source).unwrap(), Timestamp::parse("2026-11-22T12:00:00Z").unwrap());
+        let document = format!(
+            r#"{{"client_id":"{ID}","redirect_uris":["https://client.example/cb"],"token_endpoint_auth_method":"none"}}"#
+        );
+        let mut request = Request::default();
+        request.client.id = Some(ID.into());
+        let mut dossier = Dossier::new();
+        let headers = vec![("content-type".to_owned(), "application/json".to_owned())];
+        let outcome = crate::judge::dossier::Outcome::Response(crate::judge::dossier::Response::new(
+            200,
+            headers,
+            document.as_bytes().into(),
+        ));
+        let locator = crate::judge::dossier::Locator {
+            url: PublicUrl::parse(ID).unwrap(),
+            purpose: crate::judge::dossier::Purpose::MetadataDocument,
+        };
+        dossier.insert(locator, Arc::new(crate::judge::dossier::Exhibit { outcome, obtained_at: at, checked_at: at }));
+        let Step::Decided(decision) = judge(&request, &dossier, &rules, &KillSet::default(), at) else {
+            panic!("it needs more")
+        };
+        let (client, rulings) = (decision.client().unwrap(), Rulings::default());
+        for (place, length) in lengths.iter().enumerate() {
+            let mut asked = request.request.clone();
+            asked.scopes = vec![format!("{place}{}", "s".repeat(length - 1))];
+            let reach = crate::judge::grant::reach(&asked, client, &rules.source().knobs, &mut Vec::new()).unwrap();
+            let question = Question::new(rules.policies(), &asked, &request.source, State::Good, 0, at);
+            crate::judge::policy::rule_once(client, rules.policies(), &question, &reach, &rulings);
+        }
+        assert_eq!(rulings.0.lock().unwrap().len(), expect, "{lengths:?}");
+    }
+
+    #[test]
+    fn few_and_small_rulings_are_kept() {
+        check(&[QUESTION_MAX_BYTES], 1);
+        check(&[QUESTION_MAX_BYTES + 1], 0);
+        check(&[10; RULINGS_MAX], RULINGS_MAX);
+        check(&[10; RULINGS_MAX + 1], RULINGS_MAX);
     }
 }

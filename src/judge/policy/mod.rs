@@ -262,6 +262,15 @@ impl Ruling {
             && self.asked == *question.asked
     }
 
+    /// How much text the question has, for whoever decides what to remember.
+    #[must_use]
+    pub fn question_bytes(&self) -> usize {
+        let Asked { redirect_uri, scopes, tools, grant_type, resource, purpose, ticket } = &self.asked;
+        let lists = scopes.iter().chain(tools).map(String::len);
+        let texts = [redirect_uri, grant_type, resource, purpose, ticket, &self.gateway, &self.region];
+        lists.chain(texts.into_iter().flatten().map(String::len)).sum()
+    }
+
     /// Why the policies do not let the client in, if they do not.
     #[must_use]
     pub const fn admission(&self) -> Option<&Denied> {
