@@ -10,11 +10,11 @@ use std::time::Instant;
 
 use countersign::clock::SystemClock;
 use countersign::config::Config;
-use countersign::judge::policy::{Memo, PolicyFile, PolicySource, Question, Ruling, rule, rule_once};
+use countersign::judge::policy::{Memo, NoMemo, PolicyFile, PolicySource, Principal, Question, Ruling, rule_once};
 use countersign::judge::revocation::State;
 use countersign::judge::{KillSet, Resolved, Rules, RulesSource, grant};
 use countersign::service::Service;
-use countersign::values::{Request, Timestamp};
+use countersign::values::{Digest, Request, Timestamp};
 
 use crate::process::time;
 
@@ -28,6 +28,25 @@ impl Memo for One {
     }
     fn keep(&self, ruling: &Arc<Ruling>) {
         *self.0.borrow_mut() = Some(Arc::clone(ruling));
+    }
+}
+
+/// Keeps the client's entity and no ruling.
+#[derive(Default)]
+struct Entity(RefCell<Option<Arc<Principal>>>);
+
+impl Memo for Entity {
+    fn find(&self, _: &dyn Fn(&Ruling) -> bool) -> Option<Arc<Ruling>> {
+        None
+    }
+    fn keep(&self, _: &Arc<Ruling>) {}
+    fn principal(&self, _: &Digest, make: &dyn Fn() -> Result<Principal, String>) -> Result<Arc<Principal>, String> {
+        if let Some(kept) = self.0.borrow().as_ref() {
+            return Ok(Arc::clone(kept));
+        }
+        let made = make().map(Arc::new)?;
+        *self.0.borrow_mut() = Some(Arc::clone(&made));
+        Ok(made)
     }
 }
 
@@ -85,8 +104,12 @@ pub(crate) fn stage(base: &RulesSource, request: &Request, resolve: impl Fn(&Rul
         let mut findings = Vec::new();
         let reach = grant::reach(&request.request, &client, &rules.source().knobs, &mut findings).expect("reach");
         let question = Question::new(rules.policies(), &request.request, &request.source, State::Good, 0, at);
-        time(&format!("policy stage, {count} policies, fresh"), || {
-            drop(black_box(rule(&client, rules.policies(), &question, &reach)));
+        let kept = Entity::default();
+        time(&format!("policy stage, {count} policies, fresh, entity kept"), || {
+            drop(black_box(rule_once(&client, rules.policies(), &question, &reach, &kept)));
+        });
+        time(&format!("policy stage, {count} policies, fresh, entity made"), || {
+            drop(black_box(rule_once(&client, rules.policies(), &question, &reach, &NoMemo)));
         });
         let memo = One::default();
         time(&format!("policy stage, {count} policies, remembered"), || {

@@ -12,7 +12,7 @@ use super::finding::{Finding, Refusal};
 use super::grant::Grant;
 use super::history::{Fingerprint, Known};
 use super::metadata::ClientMetadata;
-use super::policy::{Permit, Principal};
+use super::policy::Permit;
 use super::relief::Relieved;
 use super::revocation::{Standing, Target};
 
@@ -81,8 +81,8 @@ pub struct Resolved {
     pub(super) fingerprint: Fingerprint,
     /// Names this resolution under these rules: two with one version are the same to every policy.
     pub(super) version: Digest,
-    /// The client as policies see it, or why it cannot be shown to them, which denies.
-    pub(super) principal: Result<Principal, Box<str>>,
+    /// What differs from how the client looked before.
+    pub(super) changed: Box<[&'static str]>,
 }
 
 /// The parts of an answer that are the same for each request about a client, as JSON: written once, when it is resolved.

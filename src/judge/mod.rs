@@ -12,7 +12,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::values::json::{Json, Object};
+use crate::values::json::Object;
 use crate::values::{ClientRef, Code, Digest, Request, Timestamp};
 
 pub mod anchors;
@@ -49,7 +49,6 @@ use decision::{Allowed, Shown, StatementFacts};
 use delegation::Link;
 use history::Fingerprint;
 use metadata::ClientMetadata;
-use policy::facts::About;
 use policy::{Memo, NoMemo, Question};
 use relief::Relief;
 use revocation::{Target, TargetKind};
@@ -291,7 +290,6 @@ fn build(case: &mut Case<'_>, parts: Parts<'_>) -> Resolved {
         case.note(Check::ClientUnchanged, false, format!("not as at the last resolution: {}", changed.join(", ")));
     }
     let first_seen = known.map_or(case.at, |known| known.first_seen.min(case.at));
-    let principal = case.rules.policies().principal(&about(case, &parts, first_seen, &changed));
     let path: Box<[Digest]> = std::mem::take(&mut case.path).into();
     let shown = Shown::of(&parts, &path);
     let version = version(case, parts.id, &path, first_seen, &changed);
@@ -332,7 +330,7 @@ fn build(case: &mut Case<'_>, parts: Parts<'_>) -> Resolved {
         first_seen,
         fingerprint,
         version,
-        principal: principal.map_err(String::into_boxed_str),
+        changed,
     }
 }
 
@@ -349,31 +347,4 @@ fn version(case: &Case<'_>, id: &str, path: &[Digest], first_seen: Timestamp, ch
     let mut parts: Vec<&[u8]> = vec![rules.as_bytes(), id.as_bytes(), &at, &seen, changed.as_bytes()];
     parts.extend(path.iter().map(|digest| digest.as_bytes().as_slice()));
     Digest::of_parts(&parts)
-}
-
-/// The client as policies see it.
-fn about<'a>(case: &Case<'_>, parts: &'a Parts<'_>, first_seen: Timestamp, changed: &'a [&'static str]) -> About<'a> {
-    let member = |name: &str| parts.members.get(name).and_then(Json::as_str);
-    About {
-        id: parts.id,
-        host: revocation::host_of(parts.id),
-        class: &parts.class,
-        owner: parts.owner.as_deref(),
-        purpose: parts.purpose.as_deref(),
-        environment: parts.environment.as_deref(),
-        software_id: member("software_id"),
-        software_version: member("software_version"),
-        anchors: std::iter::once(&parts.anchor).chain(&parts.beside).map(|anchor| anchor.id.as_str()).collect(),
-        issuer: parts.anchor.issuer(),
-        method: parts.method.name(),
-        assurance: parts.method.assurance(),
-        signed_by: parts.statement.as_ref().map(|statement| statement.signed_by.base64url()),
-        keys: parts.metadata.keys().iter().map(Digest::base64url).collect(),
-        auth_method: member("token_endpoint_auth_method"),
-        redirects: !parts.metadata.redirect_uris().is_empty(),
-        ancestors: parts.delegation.iter().map(Link::client).collect(),
-        first_seen,
-        changed,
-        resolved_at: case.at,
-    }
 }

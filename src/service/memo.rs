@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::judge::history::Known;
 use crate::judge::jose::UnverifiedJws;
-use crate::judge::policy::{Memo, Ruling};
+use crate::judge::policy::{Memo, Principal, Ruling};
 use crate::judge::{Dossier, Resolved};
 use crate::values::{Digest, Request};
 
@@ -16,11 +16,49 @@ const RULINGS_MAX: usize = 8;
 /// is ruled each time, or whoever can ask could fill our memory, eight such questions a client.
 const QUESTION_MAX_BYTES: usize = 2048;
 
+/// Most clients whose entities are kept, at three to eight KiB: the ones that are asked about now. The others' are made again when a
+/// question is new.
+const PRINCIPALS_MAX: u64 = 4096;
+
+/// Clients as policies see them.
+pub(super) struct Principals(moka::sync::Cache<Digest, Arc<Principal>>);
+
+impl Default for Principals {
+    fn default() -> Self {
+        Self(moka::sync::Cache::builder().max_capacity(PRINCIPALS_MAX).build())
+    }
+}
+
+/// What is remembered for one resolution.
+pub(super) struct Remembered<'a> {
+    pub(super) rulings: &'a Rulings,
+    pub(super) principals: &'a Principals,
+}
+
+impl Memo for Remembered<'_> {
+    fn find(&self, answers: &dyn Fn(&Ruling) -> bool) -> Option<Arc<Ruling>> {
+        self.rulings.find(answers)
+    }
+
+    fn keep(&self, ruling: &Arc<Ruling>) {
+        self.rulings.keep(ruling);
+    }
+
+    fn principal(&self, version: &Digest, make: &dyn Fn() -> Result<Principal, String>) -> Result<Arc<Principal>, String> {
+        if let Some(kept) = self.principals.0.get(version) {
+            return Ok(kept);
+        }
+        let made = make().map(Arc::new)?;
+        self.principals.0.insert(*version, Arc::clone(&made));
+        Ok(made)
+    }
+}
+
 /// The rulings of one resolution. They end with it, so none outlives the documents or the rules that it rests on.
 #[derive(Default, Debug)]
 pub(super) struct Rulings(Mutex<VecDeque<Arc<Ruling>>>);
 
-impl Memo for Rulings {
+impl Rulings {
     fn find(&self, answers: &dyn Fn(&Ruling) -> bool) -> Option<Arc<Ruling>> {
         let rulings = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         rulings.iter().find(|ruling| answers(ruling)).map(Arc::clone)
@@ -113,13 +151,14 @@ mod tests {
         let Step::Decided(decision) = judge(&request, &dossier, &rules, &KillSet::default(), at) else {
             panic!("it needs more")
         };
-        let (client, rulings) = (decision.client().unwrap(), Rulings::default());
+        let (client, rulings, principals) = (decision.client().unwrap(), Rulings::default(), Principals::default());
+        let memo = Remembered { rulings: &rulings, principals: &principals };
         for (place, length) in lengths.iter().enumerate() {
             let mut asked = request.request.clone();
             asked.scopes = vec![format!("{place}{}", "s".repeat(length - 1))];
             let reach = crate::judge::grant::reach(&asked, client, &rules.source().knobs, &mut Vec::new()).unwrap();
             let question = Question::new(rules.policies(), &asked, &request.source, State::Good, 0, at);
-            crate::judge::policy::rule_once(client, rules.policies(), &question, &reach, &rulings);
+            crate::judge::policy::rule_once(client, rules.policies(), &question, &reach, &memo);
         }
         assert_eq!(rulings.0.lock().unwrap().len(), expect, "{lengths:?}");
     }

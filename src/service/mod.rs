@@ -35,7 +35,7 @@ pub use open::{OpenError, kill_set};
 use events::Granted;
 use flight::{Flights, Landed};
 use ledger::Ledger;
-use memo::{Histories, Rulings};
+use memo::{Histories, Principals, Remembered, Rulings};
 
 /// How much of a resolution's life may pass before it is resolved again in the background, so that no request waits for it.
 const REFRESH_AFTER: f64 = 0.8;
@@ -67,6 +67,7 @@ struct Inner {
     reader: Arc<LogReader>,
     cache: moka::sync::Cache<Digest, Arc<Entry>>,
     histories: Histories,
+    principals: Principals,
     flights: Flights,
     patience: Duration,
 }
@@ -284,7 +285,8 @@ impl Inner {
 
     fn reassess(&self, request: &Request, entry: &Entry) -> Option<Decision> {
         let (rules, kills) = (self.rules.look(), self.kills.look());
-        judge_with(request, &entry.client, &rules, &kills, self.clock.now(), &entry.rulings)
+        let memo = Remembered { rulings: &entry.rulings, principals: &self.principals };
+        judge_with(request, &entry.client, &rules, &kills, self.clock.now(), &memo)
     }
 
     fn step(&self, request: &Request, dossier: &Dossier) -> Result<(Decision, Arc<Rules>), Vec<Want>> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::flight::Flights;
 use super::kills::Kills;
 use super::ledger::Ledger;
-use super::memo::Histories;
+use super::memo::{Histories, Principals};
 use super::witnessing::Witnessing;
 use super::{Inner, Service, events, fetch_options};
 use crate::clock::Clock;
@@ -85,7 +85,20 @@ impl Service {
                 tokio::spawn(witnessing.run(ledger.log().checkpoints()));
             }
         }
-        let inner = Inner { clock, rules, reloading, kills, fetcher, ledger, reader, cache, histories, flights, patience };
+        let inner = Inner {
+            clock,
+            rules,
+            reloading,
+            kills,
+            fetcher,
+            ledger,
+            reader,
+            cache,
+            histories,
+            principals: Principals::default(),
+            flights,
+            patience,
+        };
         Ok(Self(Arc::new(inner)))
     }
 }

@@ -3,7 +3,7 @@
 
 use cedar_policy::{Entities, Request};
 
-use super::facts::{self, Names};
+use super::facts::{self, Names, Principal};
 use super::slice::Act;
 use super::{Policies, Question, Whole, parts_of, schema};
 use crate::judge::decision::Resolved;
@@ -15,7 +15,7 @@ use crate::judge::grant::Reach;
 /// What does not satisfy the schema.
 pub fn conforms(client: &Resolved, policies: &Policies, question: &Question<'_>, reach: &Reach<'_>) -> Result<(), String> {
     let (schema, names): (_, &Names) = (schema()?, &policies.names);
-    let who = client.principal.as_ref().map_err(ToString::to_string)?;
+    let who = &Principal::of(client, names, &policies.words)?;
     let parts = parts_of(reach);
     let entities = facts::entities(who, &parts, names, &policies.groups)?;
     Entities::from_entities(entities.iter().cloned(), Some(&schema)).map_err(|error| format!("entities: {error}"))?;

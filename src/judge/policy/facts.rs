@@ -5,10 +5,13 @@ use std::collections::{HashMap, HashSet};
 
 use cedar_policy::{Context, Entities, Entity, EntityId, EntityTypeName, EntityUid, RestrictedExpression as Value, Schema};
 
+use super::super::decision::Resolved;
+use super::super::delegation::Link;
 use super::super::grant::Reach;
+use super::super::revocation::host_of;
 use super::slice::Act;
 use super::{Question, Whole};
-use crate::values::Timestamp;
+use crate::values::{Digest, Timestamp};
 
 /// Most entries of `entities.json`.
 const GROUPED_MAX: usize = 10_000;
@@ -143,6 +146,8 @@ impl Groups {
 /// A client as policies see it.
 #[derive(Debug)]
 pub struct Principal {
+    /// Of the resolution that it shows.
+    version: Digest,
     pub(super) uid: EntityUid,
     pub(super) entities: Entities,
     id: Box<str>,
@@ -176,7 +181,46 @@ pub(in super::super) struct About<'a> {
     pub(in super::super) resolved_at: Timestamp,
 }
 
+impl<'a> About<'a> {
+    fn of(client: &'a Resolved) -> Self {
+        let metadata = &client.metadata;
+        Self {
+            id: &client.id,
+            host: host_of(&client.id),
+            class: &client.class,
+            owner: client.owner(),
+            purpose: client.purpose(),
+            environment: client.environment(),
+            software_id: metadata.software_id(),
+            software_version: metadata.software_version(),
+            anchors: std::iter::once(&client.anchor).chain(&client.beside).map(|anchor| anchor.id.as_str()).collect(),
+            issuer: client.anchor.issuer(),
+            method: client.method.name(),
+            assurance: client.method.assurance(),
+            signed_by: client.signed_by().map(Digest::base64url),
+            keys: metadata.keys().iter().map(Digest::base64url).collect(),
+            auth_method: metadata.auth_method(),
+            redirects: !metadata.redirect_uris().is_empty(),
+            ancestors: client.parents().iter().map(Link::client).collect(),
+            first_seen: client.first_seen,
+            changed: &client.changed,
+            resolved_at: client.resolved_at,
+        }
+    }
+}
+
 impl Principal {
+    /// Of a resolved client.
+    pub(super) fn of(client: &Resolved, names: &Names, words: &Words) -> Result<Self, String> {
+        Ok(Self { version: client.version, ..Self::new(&About::of(client), names, words)? })
+    }
+
+    /// Whether it shows this resolution.
+    pub(super) fn shows(&self, client: &Resolved) -> bool {
+        self.version == client.version
+    }
+
+    /// Of facts that need not be anybody's.
     pub(super) fn new(about: &About<'_>, names: &Names, words: &Words) -> Result<Self, String> {
         let told = |value: Option<&str>| value.map(str::trim).filter(|text| !text.is_empty()).map(text);
         let mut facts = Facts::of(words);
@@ -210,7 +254,14 @@ impl Principal {
         let entity = Entity::new(client.clone(), attributes, parents).map_err(|error| error.to_string())?;
         let entities = Entities::from_entities([entity], None).map_err(|error| error.to_string())?;
         let anchors = about.anchors.iter().map(|anchor| Box::from(*anchor)).collect();
-        Ok(Self { uid: client, entities, id: about.id.into(), class: about.class.into(), anchors })
+        Ok(Self {
+            version: Digest::from_bytes([0; 32]),
+            uid: client,
+            entities,
+            id: about.id.into(),
+            class: about.class.into(),
+            anchors,
+        })
     }
 
     pub(super) fn id(&self) -> &str {

@@ -5,7 +5,7 @@
 //! A policy can only take away: what it is not asked about it cannot grant. No question depends on the answer to another, so one more
 //! forbid never lets anybody in, and what a solver proves for each kind of question holds for the decision.
 //!
-//! [`rule`] is a function of the client, the policies and a [`Question`], so a [`Ruling`] may be kept and used again for the same
+//! A [`Ruling`] is a function of the client, the policies and a [`Question`], so it may be kept and used again for the same
 //! question. It says itself which question it answers, so that a memo cannot hand out another's.
 
 use std::net::IpAddr;
@@ -109,6 +109,15 @@ pub trait Memo {
     fn find(&self, answers: &dyn Fn(&Ruling) -> bool) -> Option<Arc<Ruling>>;
     /// Keeps a ruling.
     fn keep(&self, ruling: &Arc<Ruling>);
+    /// The client as policies see it, perhaps kept from before; `version` names the resolution. It is made but once while it is kept: an
+    /// entity has some kilobytes, more than all else that is remembered of a client.
+    ///
+    /// # Errors
+    /// As `make` says.
+    fn principal(&self, version: &Digest, make: &dyn Fn() -> Result<Principal, String>) -> Result<Arc<Principal>, String> {
+        let _ = version;
+        make().map(Arc::new)
+    }
 }
 
 /// Remembers nothing.
@@ -122,7 +131,7 @@ impl Memo for NoMemo {
     fn keep(&self, _: &Arc<Ruling>) {}
 }
 
-/// What the policies say to one question about one client. Only [`rule`] makes one.
+/// What the policies say to one question about one client. Only this module makes one.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Ruling {
     // The question, without what no policy can tell apart.
@@ -155,19 +164,25 @@ pub fn rule_once(
     if let Some(kept) = memo.find(&|ruling| ruling.answers(client, question)) {
         return kept;
     }
-    let ruling = Arc::new(rule(client, policies, question, reach));
+    let make = || Principal::of(client, &policies.names, &policies.words);
+    // What shows another resolution is not believed, whoever keeps it.
+    let who =
+        memo.principal(&client.version, &make).and_then(|who| if who.shows(client) { Ok(who) } else { make().map(Arc::new) });
+    let ruling = Arc::new(rule(who, client.version, policies, question, reach));
     memo.keep(&ruling);
     ruling
 }
 
 /// Evaluates the policies.
-#[must_use]
-pub fn rule(client: &Resolved, policies: &Policies, question: &Question<'_>, reach: &Reach<'_>) -> Ruling {
-    let mut ruling = Ruling::unanswered(client.version, question);
-    let told = match &client.principal {
-        Ok(who) => evaluate(who, policies, question, reach, &mut ruling),
-        Err(rule) => Err(rule.to_string()),
-    };
+fn rule(
+    who: Result<Arc<Principal>, String>,
+    client: Digest,
+    policies: &Policies,
+    question: &Question<'_>,
+    reach: &Reach<'_>,
+) -> Ruling {
+    let mut ruling = Ruling::unanswered(client, question);
+    let told = who.and_then(|who| evaluate(&who, policies, question, reach, &mut ruling));
     if let Err(rule) = told {
         ruling.fail(&format!("the facts cannot be put to the policies: {rule}"));
     }
