@@ -107,6 +107,20 @@ pub struct Finding {
     pub detail: Option<Box<str>>,
 }
 
+impl Finding {
+    /// A check of the request or the rules that held.
+    #[must_use]
+    pub const fn held(check: Check) -> Self {
+        Self { check, holds: true, rests_on: None, detail: None }
+    }
+
+    /// A check of the request or the rules that did not hold, and why.
+    #[must_use]
+    pub fn not_held(check: Check, detail: impl Into<Box<str>>) -> Self {
+        Self { check, holds: false, rests_on: None, detail: Some(detail.into()) }
+    }
+}
+
 /// A reason not to allow. Data, not an error: it is part of a decision.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Refusal {

@@ -112,8 +112,8 @@ impl Parts<'_> {
         if granted.is_empty() {
             return Err(first.clone());
         }
-        let detail = Some(format!("withheld {} of {}: {}", withheld.len(), self.reach.len(), first.detail).into());
-        findings.push(Finding { check: self.check, holds: false, rests_on: None, detail });
+        let detail = format!("withheld {} of {}: {}", withheld.len(), self.reach.len(), first.detail);
+        findings.push(Finding::not_held(self.check, detail));
         Ok(granted)
     }
 }
@@ -141,7 +141,7 @@ fn check_redirect(asked: &Asked, client: &Resolved, knobs: &Knobs, findings: &mu
 fn check_grant_type(asked: &Asked, client: &Resolved, findings: &mut Vec<Finding>) -> Result<(), Refusal> {
     let (Some(asked), Some(registered)) = (asked.grant_type.as_deref(), client.metadata.grant_types()) else { return Ok(()) };
     if registered.iter().any(|own| **own == *asked) {
-        findings.push(holds(Check::GrantType));
+        findings.push(Finding::held(Check::GrantType));
         return Ok(());
     }
     let detail = format!("request.grant_type {asked:?} is not in the client's `grant_types`");
@@ -165,7 +165,7 @@ impl<'a> Limits<'a, '_> {
             self.asked.iter().map(String::as_str).partition(|entry| allowed(entry));
         let Some(first) = withheld.first() else {
             if !granted.is_empty() {
-                findings.push(holds(check));
+                findings.push(Finding::held(check));
             }
             return Ok(granted);
         };
@@ -174,12 +174,8 @@ impl<'a> Limits<'a, '_> {
         if granted.is_empty() {
             return Err(Refusal::new(code, check, detail));
         }
-        let detail = Some(format!("withheld {} of {}: {detail}", withheld.len(), self.asked.len()).into());
-        findings.push(Finding { check, holds: false, rests_on: None, detail });
+        let detail = format!("withheld {} of {}: {detail}", withheld.len(), self.asked.len());
+        findings.push(Finding::not_held(check, detail));
         Ok(granted)
     }
-}
-
-const fn holds(check: Check) -> Finding {
-    Finding { check, holds: true, rests_on: None, detail: None }
 }

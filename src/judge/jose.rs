@@ -145,12 +145,6 @@ impl<'a> UnverifiedJws<'a> {
         self.payload.get("iss").and_then(Json::as_str)
     }
 
-    /// The `sub` that the token claims: only good for choosing what is known from before.
-    #[must_use]
-    pub fn claimed_subject(&self) -> Option<&str> {
-        self.payload.get("sub").and_then(Json::as_str)
-    }
-
     /// The `parent` that the token claims, of any type: only good for finding where a chain of statements begins.
     #[must_use]
     pub fn claimed_parent(&self) -> Option<&Json> {
@@ -202,6 +196,13 @@ impl<'a> UnverifiedJws<'a> {
         let signed_by = *key.thumbprint();
         Ok(VerifiedJws { claims: self.payload, typ: self.header.typ, digest: self.digest, signed_by })
     }
+}
+
+/// The `sub` that a token in compact form claims, unverified: only good for choosing what is known from before. `None` for anything
+/// that is not a token, and for a token without one.
+#[must_use]
+pub fn claimed_subject(compact: &str) -> Option<String> {
+    UnverifiedJws::parse(compact).ok()?.payload.get("sub").and_then(Json::as_str).map(str::to_owned)
 }
 
 impl VerifiedJws {

@@ -187,9 +187,9 @@ impl Look<'_> {
         let anchors = || client.beside.iter().chain(std::iter::once(&client.anchor));
         let mut relief = Relief::of(kills.override_for(client.id(), at));
         anchors().try_for_each(|anchor| relief.lift(anchor.check_source(&request.source)))?;
-        findings.push(holds(Check::SourceAllowed));
+        findings.push(Finding::held(Check::SourceAllowed));
         anchors().try_for_each(|anchor| anchor.check_approval(at))?;
-        findings.push(holds(Check::AnchorApproval));
+        findings.push(Finding::held(Check::AnchorApproval));
         delegation::check_may_act(client)?;
         let names_status = client.statement.as_ref().is_some_and(|statement| statement.names_status);
         let standing = revocation::check(&client.targets, names_status, &client.anchor, kills, &mut relief, findings)?;
@@ -197,14 +197,14 @@ impl Look<'_> {
         let question =
             Question::new(rules.policies(), &request.request, &request.source, standing.state(), kills.sequence(), at);
         let ruling = policy::rule_once(client, rules.policies(), &question, &reach, self.memo);
-        findings.extend(ruling.shadow().iter().map(|said| note(Check::PolicyLogOnly, said)));
+        findings.extend(ruling.shadow().iter().map(|said| Finding::not_held(Check::PolicyLogOnly, &**said)));
         let permit = policy::permit(&ruling, &mut relief)?;
         let grant = grant::grant(&request.request, &reach, &ruling, &mut relief, findings)?;
-        findings.push(holds(Check::PolicyPermit));
+        findings.push(Finding::held(Check::PolicyPermit));
         let relieved = relief.used();
         findings.extend(relieved.as_ref().map(|relieved| {
             let detail = format!("override {} lifts {}", relieved.order().sequence(), relieved.lifted().join(", "));
-            note(Check::OverrideUsed, &detail)
+            Finding::not_held(Check::OverrideUsed, detail)
         }));
         Ok(Allowed::new(grant, standing, permit, relieved, client, at))
     }
@@ -234,14 +234,6 @@ impl Look<'_> {
     }
 }
 
-const fn holds(check: Check) -> Finding {
-    Finding { check, holds: true, rests_on: None, detail: None }
-}
-
-fn note(check: Check, detail: &str) -> Finding {
-    Finding { check, holds: false, rests_on: None, detail: Some(detail.into()) }
-}
-
 /// Whether the client that a request names, perhaps falsely, has an override. Then its source is no reason to refuse before anything
 /// is fetched; when it is known who the client is, the source is judged again.
 fn excused(request: &Request, kills: &KillSet, at: Timestamp) -> bool {
@@ -249,7 +241,7 @@ fn excused(request: &Request, kills: &KillSet, at: Timestamp) -> bool {
         return false;
     }
     let client = &request.client;
-    let subject = |jws: &Option<String>| jose::UnverifiedJws::parse(jws.as_deref()?).ok()?.claimed_subject().map(str::to_owned);
+    let subject = |jws: &Option<String>| jose::claimed_subject(jws.as_deref()?);
     let named = [client.id.clone(), subject(&client.id), subject(&client.software_statement)];
     named.iter().flatten().any(|id| kills.override_for(id, at).is_some())
 }
@@ -259,7 +251,7 @@ fn verdict(refusal: Refusal) -> Verdict {
 }
 
 fn failed(refusal: &Refusal) -> Finding {
-    Finding { check: refusal.check, holds: false, rests_on: None, detail: Some(refusal.detail.as_str().into()) }
+    Finding::not_held(refusal.check, refusal.detail.as_str())
 }
 
 /// What a source of clients hands over to be made into a [`Resolved`].

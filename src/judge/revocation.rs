@@ -234,7 +234,7 @@ pub(super) fn check(
     findings: &mut Vec<Finding>,
 ) -> Result<Standing, Refusal> {
     kills.check(targets.iter().copied())?;
-    findings.push(Finding { check: Check::RevocationKillLog, holds: true, rests_on: None, detail: None });
+    findings.push(Finding::held(Check::RevocationKillLog));
     let kill_sequence = kills.sequence();
     if !names_status {
         return Ok(Standing { state: State::Good, kill_sequence });
@@ -243,7 +243,7 @@ pub(super) fn check(
     if anchor.revocation.on_unknown != OnUnknown::OpenRecorded {
         relief.lift(Err(Refusal::transient(Code::RevocationUnknown, Check::RevocationStatus, detail)))?;
     }
-    findings.push(Finding { check: Check::RevocationStatus, holds: false, rests_on: None, detail: Some(detail.into()) });
+    findings.push(Finding::not_held(Check::RevocationStatus, detail));
     Ok(Standing { state: State::Unknown, kill_sequence })
 }
 

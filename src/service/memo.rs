@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::judge::history::Known;
-use crate::judge::jose::UnverifiedJws;
+use crate::judge::jose::claimed_subject;
 use crate::judge::policy::{Memo, Principal, Ruling};
 use crate::judge::{Dossier, Resolved};
 use crate::values::{Digest, Request};
@@ -89,8 +89,8 @@ impl Histories {
     /// known: if the statement does not verify there is no client.
     pub(super) fn dossier(&self, request: &Request) -> Dossier {
         let client = &request.client;
-        let sub = || UnverifiedJws::parse(client.software_statement.as_deref()?).ok()?.claimed_subject().map(str::to_owned);
-        let id_is_jws = || UnverifiedJws::parse(client.id.as_deref()?).ok()?.claimed_subject().map(str::to_owned);
+        let sub = || claimed_subject(client.software_statement.as_deref()?);
+        let id_is_jws = || claimed_subject(client.id.as_deref()?);
         let id = id_is_jws().or_else(|| client.id.clone()).or_else(sub);
         Dossier::new().knowing(id.and_then(|id| self.0.get(&Digest::of(id.as_bytes()))))
     }
