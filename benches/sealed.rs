@@ -78,6 +78,7 @@ fn evaluation(number: u64, at: Timestamp) -> Record {
         build: "countersign/bench".into(),
         trace: None,
         known: None,
+        address: None,
     }))
 }
 
@@ -105,7 +106,7 @@ fn generate(dir: &Path, rows: u64) {
                 let ip = Some(format!("10.{}.{}.{}", dice.roll(4), dice.roll(128), dice.roll(128)));
                 let request = shapes.get((number % SHAPES) as usize).expect("a shape").0;
                 let outcome = OutcomeRef { verdict, code: code.into(), decision, overridden: None };
-                Record::Use(Use { at, evaluation: *evaluation, request, ip, kill_sequence: 3, outcome, trace })
+                Record::Use(Use { at, evaluation: *evaluation, request, ip, kill_sequence: 3, outcome, trace, address: None })
             }
             _ => {
                 *known = Some((index, 500));

@@ -6,18 +6,21 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::evidence::personal::Day;
 use crate::evidence::{LogReader, ReadError};
 use crate::judge::{Decision, Rules};
-use crate::record::{DecisionId, Record};
+use crate::record::{Address, DecisionId, NotARecord, Record};
 use crate::replay::{self, Archive, Replay};
 use crate::revocation::kill_log::{KillLog, KillLogError, Order};
-use crate::values::Digest;
+use crate::values::{Digest, Timestamp};
 
 /// Records, blobs and kill orders of a data directory.
 pub struct DataDir {
     directory: PathBuf,
     reader: LogReader,
     orders: Vec<Order>,
+    /// Of epochs that were kept on another disk, which had a kill log of its own (`keep/pull.rs`).
+    orders_of: HashMap<u32, Vec<Order>>,
     rules: Mutex<HashMap<Digest, Arc<Rules>>>,
 }
 
@@ -59,6 +62,8 @@ pub struct Located {
     pub record: Record,
     /// The name of the log: `<origin>/<epoch>`.
     pub log: String,
+    /// The address that the request came from, unless it was erased.
+    pub ip: Option<String>,
 }
 
 impl Located {
@@ -88,7 +93,14 @@ impl DataDir {
     pub fn open(directory: &Path) -> Result<Self, ArchiveError> {
         let reader = LogReader::open(directory.join("evidence"))?;
         let orders = KillLog::read_only(directory)?.orders().to_vec();
-        Ok(Self { directory: directory.to_owned(), reader, orders, rules: Mutex::default() })
+        let mut orders_of = HashMap::new();
+        for epoch in reader.epochs()? {
+            let own = directory.join("evidence").join(format!("epoch-{epoch}"));
+            if own.join("kill").exists() {
+                orders_of.insert(epoch, KillLog::read_only(&own)?.orders().to_vec());
+            }
+        }
+        Ok(Self { directory: directory.to_owned(), reader, orders, orders_of, rules: Mutex::default() })
     }
 
     /// Where the evidence is.
@@ -121,7 +133,7 @@ impl DataDir {
     pub fn get(&self, epoch: u32, index: u64, origin: &str) -> Result<Option<Located>, ArchiveError> {
         match self.reader.get(epoch, index)? {
             None => Ok(None),
-            Some(raw) => located(&raw, origin).map(Some),
+            Some(raw) => self.located(&raw, origin).map(Some),
         }
     }
 
@@ -133,7 +145,7 @@ impl DataDir {
         // Reading goes on through all later epochs by itself.
         let Some(first) = self.reader.epochs()?.first().copied() else { return Ok(()) };
         for raw in self.reader.records(first, 0)? {
-            take(&located(&raw?, origin)?);
+            take(&self.located(&raw?, origin)?);
         }
         Ok(())
     }
@@ -157,7 +169,7 @@ impl DataDir {
     ) -> Result<(), ArchiveError> {
         for raw in self.reader.records(epoch, from)? {
             let raw = raw?;
-            if raw.epoch != epoch || take(located(&raw, origin)?).is_break() {
+            if raw.epoch != epoch || take(self.located(&raw, origin)?).is_break() {
                 break;
             }
         }
@@ -187,6 +199,29 @@ impl DataDir {
         &self.orders
     }
 
+    /// The address that the request of a record of this time came from; `None` when there is none, or it was erased.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn address(&self, at: Timestamp, address: Address<'_>) -> Result<Option<String>, ReadError> {
+        match address {
+            Address::None => Ok(None),
+            Address::Plain(address) => Ok(Some(address.to_owned())),
+            Address::Committed(commitment) => {
+                let found = self.reader.personal(Day::of(at), commitment)?;
+                Ok(found.and_then(|bytes| String::from_utf8(bytes).ok()))
+            }
+        }
+    }
+
+    fn located(&self, raw: &crate::evidence::Record, origin: &str) -> Result<Located, ArchiveError> {
+        let unreadable = |error: NotARecord| ArchiveError::Unreadable { index: raw.index, why: error.to_string() };
+        let record = Record::decode(&raw.bytes).map_err(unreadable)?;
+        let (leaf, log, ip) =
+            (Digest::leaf(&raw.bytes), format!("{origin}/{}", raw.epoch), self.address(record.at(), record.address())?);
+        Ok(Located { epoch: raw.epoch, index: raw.index, leaf, record, log, ip })
+    }
+
     /// A blob.
     ///
     /// # Errors
@@ -211,7 +246,10 @@ impl Archive for InEpoch<'_> {
         Record::decode(&raw.bytes).ok()
     }
     fn orders(&self) -> &[Order] {
-        &self.data.orders
+        self.data.orders_of.get(&self.epoch).unwrap_or(&self.data.orders)
+    }
+    fn address(&self, at: Timestamp, address: Address<'_>) -> Option<String> {
+        self.data.address(at, address).ok().flatten()
     }
     fn rules(&self, digest: &Digest) -> Result<Arc<Rules>, String> {
         let known = || self.data.rules.lock().unwrap_or_else(PoisonError::into_inner);
@@ -227,11 +265,4 @@ impl Archive for InEpoch<'_> {
         known.insert(*digest, Arc::clone(&rules));
         Ok(rules)
     }
-}
-
-fn located(raw: &crate::evidence::Record, origin: &str) -> Result<Located, ArchiveError> {
-    let record =
-        Record::decode(&raw.bytes).map_err(|error| ArchiveError::Unreadable { index: raw.index, why: error.to_string() })?;
-    let log = format!("{origin}/{}", raw.epoch);
-    Ok(Located { epoch: raw.epoch, index: raw.index, leaf: Digest::leaf(&raw.bytes), record, log })
 }

@@ -107,8 +107,11 @@ pub struct Cache {
 pub struct Evidence {
     /// Entries of a sealed segment. Fixed by the tile layout.
     pub segment_entries: u64,
-    /// Where sealed segments go besides the data directory. Not supported by this version.
+    /// Where the evidence is kept besides the data directory: `s3://bucket/prefix`, `gs://…`, `az://…`, `file:///…`. Empty: nowhere, and
+    /// what is lost with this machine is lost.
     pub seal: String,
+    /// How often it is sent there, in seconds: what is younger is lost with this machine. Each time costs a few requests.
+    pub seal_every_s: u64,
     /// Free space below which decisions are refused, in MiB. Zero: the disk fills, and the last write is the one that fails.
     pub reserve_mb: u64,
     /// Who is asked to cosign our checkpoints (c2sp.org/tlog-witness).
@@ -218,7 +221,7 @@ impl Default for Cache {
 
 impl Default for Evidence {
     fn default() -> Self {
-        Self { segment_entries: 65_536, seal: String::new(), reserve_mb: 256, witnesses: Vec::new() }
+        Self { segment_entries: 65_536, seal: String::new(), seal_every_s: 60, reserve_mb: 256, witnesses: Vec::new() }
     }
 }
 
@@ -345,11 +348,13 @@ impl Config {
                 return Err("evidence.witnesses: `vkey` is a witness's key (type 04), `url` http or https".into());
             }
         }
-        let unsupported = [("evidence.seal", &self.evidence.seal), ("revocation.feed", &self.revocation.feed)];
-        for (name, value) in unsupported {
-            if !value.is_empty() {
-                return Err(format!("{name} is not supported by this version; leave it empty"));
-            }
+        range("evidence.seal_every_s", self.evidence.seal_every_s, 1..=86_400)?;
+        let (seal, kinds) = (&self.evidence.seal, ["s3://", "gs://", "az://", "file:///"]);
+        if !seal.is_empty() && !kinds.iter().any(|kind| seal.starts_with(kind)) {
+            return Err(format!("evidence.seal is none of {}", kinds.join("…, ")));
+        }
+        if !self.revocation.feed.is_empty() {
+            return Err("revocation.feed is not supported by this version; leave it empty".into());
         }
         for (name, text) in [("issuer", &self.issuer), ("region", &self.region), ("replica", &self.replica)] {
             let allowed = |b: u8| b.is_ascii_graphic() && !matches!(b, b'+' | b'"' | b'\\');
@@ -412,7 +417,9 @@ mod tests {
             ("[fetch]\ntimeout = 1", "timeout"),
             ("[fetch]\ntimeout_ms = 1", "between 50"),
             ("[evidence]\nwitnesses = [{ url = 'http://w', vkey = 'w+0+0' }]", "not a verifier key"),
-            ("[evidence]\nseal = 's3://b'", "not supported"),
+            ("[evidence]\nseal = 'http://b'", "none of s3"),
+            ("[evidence]\nseal_every_s = 0", "between 1"),
+            ("[revocation]\nfeed = 'https://b'", "not supported"),
             ("region = ''", "region"),
             ("region = 'eu\"x'", "quotes"),
             ("[http]\nread_timeout_ms = 0", "read_timeout_ms"),

@@ -20,6 +20,7 @@ pub mod fetch;
 pub mod http;
 pub mod inventory;
 pub mod judge;
+pub mod keep;
 pub mod listing;
 pub mod overrides;
 pub mod policy_tools;

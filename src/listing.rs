@@ -368,11 +368,7 @@ impl Row {
     pub(crate) fn of(located: &Located, client: &ClientFacts) -> Self {
         let outcome = located.record.outcome();
         let answered = outcome.is_some_and(|(_, answered)| answered);
-        let ip = match &located.record {
-            Record::Evaluation(evaluation) => evaluation.ip.clone(),
-            Record::Use(used) => used.ip.clone(),
-            _ => None,
-        };
+        let ip = located.ip.clone();
         Self {
             id: located.id().filter(|_| answered).map(|id| id.to_string()),
             at: located.record.at(),

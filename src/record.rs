@@ -67,6 +67,17 @@ pub enum Record {
     PolicyChange(#[n(0)] Box<RulesPart>),
 }
 
+/// How a record says where a request came from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Address<'r> {
+    /// Not at all: none was known.
+    None,
+    /// In the record itself, as records of before commitments have it.
+    Plain(&'r str),
+    /// By a salted commitment; the address lies beside, unless it was erased.
+    Committed(&'r Digest),
+}
+
 /// The log was opened.
 #[derive(Clone, PartialEq, Debug, Encode, Decode)]
 #[cbor(map)]
@@ -107,7 +118,7 @@ pub struct Evaluation {
     /// The request without the address it came from: a blob.
     #[n(2)]
     pub request: Digest,
-    /// The address that the request came from.
+    /// The address that the request came from, in records of before [`Self::address`].
     #[n(3)]
     pub ip: Option<String>,
     /// What was fetched.
@@ -134,6 +145,9 @@ pub struct Evaluation {
     /// What was known about the client from the resolution before.
     #[n(11)]
     pub known: Option<KnownRef>,
+    /// A salted commitment to the address that the request came from, which lies beside and can be erased (`evidence/personal.rs`).
+    #[n(12)]
+    pub address: Option<Digest>,
 }
 
 /// What was known about a client before it was resolved.
@@ -161,7 +175,7 @@ pub struct Use {
     /// The request without the address it came from: a blob.
     #[n(2)]
     pub request: Digest,
-    /// The address that the request came from.
+    /// The address that the request came from, in records of before [`Self::address`].
     #[n(3)]
     pub ip: Option<String>,
     /// The last kill order in force.
@@ -173,6 +187,9 @@ pub struct Use {
     /// The caller's trace (W3C Trace Context), 32 hex digits.
     #[n(6)]
     pub trace: Option<String>,
+    /// A salted commitment to the address that the request came from, which lies beside and can be erased (`evidence/personal.rs`).
+    #[n(7)]
+    pub address: Option<Digest>,
 }
 
 /// What was decided.
@@ -321,6 +338,16 @@ impl Record {
         }
     }
 
+    /// The address that the request came from.
+    #[must_use]
+    pub fn address(&self) -> Address<'_> {
+        match self {
+            Self::Evaluation(record) => record.address(),
+            Self::Use(record) => record.address(),
+            _ => Address::None,
+        }
+    }
+
     /// What was decided, and whether it was an answer to a caller.
     #[must_use]
     pub const fn outcome(&self) -> Option<(&OutcomeRef, bool)> {
@@ -328,6 +355,32 @@ impl Record {
             Self::Evaluation(record) => Some((&record.outcome, record.answered)),
             Self::Use(record) => Some((&record.outcome, true)),
             _ => None,
+        }
+    }
+}
+
+impl Evaluation {
+    /// The address that the request came from.
+    #[must_use]
+    pub fn address(&self) -> Address<'_> {
+        Address::of(&self.ip, &self.address)
+    }
+}
+
+impl Use {
+    /// The address that the request came from.
+    #[must_use]
+    pub fn address(&self) -> Address<'_> {
+        Address::of(&self.ip, &self.address)
+    }
+}
+
+impl<'r> Address<'r> {
+    fn of(plain: &'r Option<String>, committed: &'r Option<Digest>) -> Self {
+        match (committed, plain) {
+            (Some(commitment), _) => Self::Committed(commitment),
+            (None, Some(plain)) => Self::Plain(plain),
+            (None, None) => Self::None,
         }
     }
 }
@@ -384,6 +437,7 @@ mod tests {
             kill_sequence: 12,
             outcome: OutcomeRef { verdict: 0, code: "ok".into(), decision: Digest::of(b"d"), overridden: None },
             trace: None,
+            address: None,
         });
         let bytes = record.encode();
         assert_eq!(Record::decode(&bytes).unwrap(), record);

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use crate::judge::{Decision, Dossier, KillSet, Rules, Step, judge, judge_again};
-use crate::record::{Evaluation, OutcomeRef, Record, Use};
+use crate::record::{Address, Evaluation, OutcomeRef, Record, Use};
 use crate::revocation::kill_log::Order;
 use crate::service::kills_at;
-use crate::values::{Digest, Request};
+use crate::values::{Digest, Request, Timestamp};
 
 /// Where a replay reads from.
 pub trait Archive {
@@ -14,6 +14,8 @@ pub trait Archive {
     fn blob(&self, digest: &Digest) -> Option<Vec<u8>>;
     /// The record at an index of the log that the replayed record is in.
     fn record(&self, index: u64) -> Option<Record>;
+    /// The address that a record's request came from; `None` when there was none, or it was erased.
+    fn address(&self, at: Timestamp, address: Address<'_>) -> Option<String>;
     /// All kill orders.
     fn orders(&self) -> &[Order];
     /// Rules, ready for use. An archive that many replays read from keeps them: they are the same for most records.
@@ -60,16 +62,13 @@ pub fn replay(record: &Record, archive: &dyn Archive) -> Option<Replay> {
         Record::Use(used) => (&used.outcome, String::new(), again(used, archive)),
         _ => return None,
     };
+    let address = record.address();
+    let is_erased = || address != Address::None && archive.address(record.at(), address).is_none();
     Some(match decision {
+        Ok(decision) if OutcomeRef::of(&decision, &decision.to_json()) == *recorded => Replay::Same(Box::new(decision)),
+        _ if is_erased() => Replay::NotReplayable("it depends on the address that it came from, which was erased".to_owned()),
         Err(missing) => Replay::NotReplayable(missing),
-        Ok(decision) => {
-            let now = OutcomeRef::of(&decision, &decision.to_json());
-            if now == *recorded {
-                Replay::Same(Box::new(decision))
-            } else {
-                Replay::Differs { recorded: recorded.clone(), now: Box::new(decision), build }
-            }
-        }
+        Ok(decision) => Replay::Differs { recorded: recorded.clone(), now: Box::new(decision), build },
     })
 }
 
@@ -90,7 +89,8 @@ pub struct Inputs {
 /// # Errors
 /// Names what is missing.
 pub fn inputs(evaluation: &Evaluation, archive: &dyn Archive) -> Result<Inputs, String> {
-    let request = request(&evaluation.request, evaluation.ip.as_deref(), archive)?;
+    let address = archive.address(evaluation.at, evaluation.address());
+    let request = request(&evaluation.request, address.as_deref(), archive)?;
     let rules = archive.rules(&evaluation.rules)?;
     let mut dossier = Dossier::new();
     for exhibit in &evaluation.exhibits {
@@ -126,7 +126,8 @@ fn again(used: &Use, archive: &dyn Archive) -> Result<Decision, String> {
     let client =
         client.ok_or_else(|| format!("the evaluation at index {} does not resolve the client now", used.evaluation))?;
     let rules = archive.rules(&evaluation.rules)?;
-    let request = request(&used.request, used.ip.as_deref(), archive)?;
+    let address = archive.address(used.at, used.address());
+    let request = request(&used.request, address.as_deref(), archive)?;
     let kills = orders_at(used.kill_sequence, archive)?;
     judge_again(&request, &client, &rules, &kills, used.at)
         .ok_or_else(|| "the resolution had ended at the time of the use".into())

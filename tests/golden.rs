@@ -89,6 +89,7 @@ fn evaluation(answered: bool) -> Evaluation {
         build: "countersign/0.1.0".into(),
         trace: Some("0af7651916cd43dd8448eb211c80319c".into()),
         known: None,
+        address: None,
     }
 }
 
@@ -106,6 +107,7 @@ fn records() -> Vec<(&'static str, Record)> {
         kill_sequence: 12,
         outcome: outcome(0, "ok"),
         trace: Some("0af7651916cd43dd8448eb211c80319c".into()),
+        address: None,
     };
     let text = str::to_owned;
     let order = Revocation {
@@ -129,14 +131,17 @@ fn records() -> Vec<(&'static str, Record)> {
         outcome: outcome(2, "fetch.timeout"),
         ..evaluation(true)
     };
+    let committed = Evaluation { ip: None, address: Some(digest("address")), ..evaluation(true) };
     vec![
         ("start", Record::Start(start.clone())),
         ("start-clean", Record::Start(Start { cut_bytes: None, clean: true, ..start.clone() })),
         ("start-gap", Record::Start(Start { gap: Some(gap), ..start })),
         ("evaluation", Record::Evaluation(Box::new(evaluation(true)))),
         ("evaluation-bare", Record::Evaluation(Box::new(bare))),
+        ("evaluation-committed", Record::Evaluation(Box::new(committed))),
         ("resolution", Record::Evaluation(Box::new(evaluation(false)))),
         ("use", Record::Use(used.clone())),
+        ("use-committed", Record::Use(Use { ip: None, address: Some(digest("address")), ..used.clone() })),
         ("use-bare", Record::Use(Use { ip: None, trace: None, ..used })),
         ("rules-change", Record::RulesChange(RulesChange { at, rules, refused: None })),
         ("rules-change-refused", Record::RulesChange(RulesChange { at, rules, refused: Some("bad.toml: no".into()) })),

@@ -22,6 +22,7 @@ mod golden;
 mod http;
 mod jose_vectors;
 mod jwks;
+mod keep;
 mod policies;
 mod policy_properties;
 mod process;

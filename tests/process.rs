@@ -25,6 +25,9 @@ pub(crate) struct Place {
     pub(crate) origin: Origin,
     directory: TempDir,
     pub(crate) config: Config,
+    /// What the program finds in its environment.
+    pub(crate) environment: Vec<(String, String)>,
+    toml: String,
 }
 
 impl Place {
@@ -32,7 +35,7 @@ impl Place {
         let (origin, directory) = (Origin::start().await, tempfile::tempdir().unwrap());
         origin.document("/oauth/client.json", &document("Example"));
         let config = crate::world::config(&origin, directory.path());
-        let place = Self { origin, directory, config };
+        let mut place = Self { origin, directory, config, environment: Vec::new(), toml: String::new() };
         let resolve = |name: &str| format!("{name:?} = \"{}\"", place.origin.address());
         let names = ["client.example", "a.many.example", "b.many.example"].map(resolve).join(", ");
         let toml = format!(
@@ -41,8 +44,14 @@ impl Place {
             place.config.issuer,
             place.origin.roots()
         );
-        std::fs::write(place.file(), toml).unwrap();
+        place.toml = toml;
+        place.configure("");
         place
+    }
+
+    /// Writes the configuration, with more keys of `[evidence]`.
+    pub(crate) fn configure(&self, evidence: &str) {
+        std::fs::write(self.file(), format!("{}{evidence}", self.toml)).unwrap();
     }
 
     fn file(&self) -> PathBuf {
@@ -61,6 +70,7 @@ impl Place {
                 command.env_remove(name);
             }
         }
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }
 
@@ -118,11 +128,17 @@ impl Server {
         panic!("it does not end: {:?}", self.said.lock().unwrap());
     }
 
-    fn said(&self, what: &str) -> bool {
+    /// Tells it to stop, and waits until it has.
+    pub(crate) async fn stop(self) {
+        self.signal(Signal::TERM);
+        assert_eq!(self.ended().await, Some(0));
+    }
+
+    pub(crate) fn said(&self, what: &str) -> bool {
         self.said.lock().unwrap().iter().any(|line| line.contains(what))
     }
 
-    async fn ask(&self, id: &str) -> Value {
+    pub(crate) async fn ask(&self, id: &str) -> Value {
         ask(self.address, id).await.unwrap()
     }
 

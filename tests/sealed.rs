@@ -92,12 +92,14 @@ fn record(dice: &mut Dice, at: Timestamp, evaluations: &mut Vec<u64>, index: u64
                 build,
                 trace,
                 known,
+                address: None,
             }))
         }
         5..=11 => event(dice, at, known, index),
         _ => {
             let trace = dice.maybe(2, |_| "4bf92f3577b34da6a3ce929d0e0e4736".to_owned());
-            Record::Use(Use { at, evaluation: known, request, ip, kill_sequence: 3, outcome: outcome(dice), trace })
+            let outcome = outcome(dice);
+            Record::Use(Use { at, evaluation: known, request, ip, kill_sequence: 3, outcome, trace, address: None })
         }
     }
 }

@@ -33,6 +33,7 @@ fn decide(request: &Request, dossier: &Dossier, rules: &Rules, kills: &KillSet, 
         build: countersign::BUILD.to_owned(),
         trace: None,
         known: None,
+        address: None,
     }));
     (json, record.encode())
 }

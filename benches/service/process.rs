@@ -84,8 +84,16 @@ pub(crate) fn in_process(client: &str, document: &str, request: &str, anchor: &s
         let json = decision.to_json();
         let shape = serde_json::to_vec(&request).expect("shape");
         let outcome = OutcomeRef::of(&decision, &json);
-        let record =
-            Use { at, evaluation: 4711, request: Digest::of(&shape), ip: None, kill_sequence: 0, outcome, trace: None };
+        let record = Use {
+            at,
+            evaluation: 4711,
+            request: Digest::of(&shape),
+            ip: None,
+            kill_sequence: 0,
+            outcome,
+            trace: None,
+            address: None,
+        };
         drop(black_box((json, Record::Use(record).encode())));
     });
     crate::policy::stage(&source, &request, |rules| resolve(&request, &dossier, rules, &kills, at), at);

@@ -5,6 +5,7 @@ use std::fmt;
 use super::exit;
 use countersign::archive::ArchiveError;
 use countersign::evidence::OpenError as EvidenceError;
+use countersign::keep::KeepError;
 use countersign::revocation::kill_log::KillLogError;
 use countersign::service::OpenError;
 
@@ -72,6 +73,21 @@ impl From<countersign::judge::RulesError> for Failure {
                 Self::new("policies", error, "correct the policy; `countersign policy check` shows all that is wrong")
             }
         }
+    }
+}
+
+impl From<KeepError> for Failure {
+    fn from(error: KeepError) -> Self {
+        let advice = match &error {
+            KeepError::Url { .. } => "see `countersign evidence pull --help` for what the environment has to say",
+            KeepError::Store { .. } => {
+                "check the URL, the credentials in the environment, and the network; nothing was lost, so try again"
+            }
+            KeepError::Taken { .. } => "give each replica its own `replica` or `evidence.seal`",
+            KeepError::Damaged { .. } => "keep the store as it is: its versions or replicas may have what is missing",
+            _ => "check the directory and its permissions",
+        };
+        Self::new("keep", error, advice)
     }
 }
 

@@ -12,6 +12,7 @@ use super::failure::Failure;
 use super::{Outcome, exit, verify};
 use countersign::evidence;
 use countersign::http::{App, Server};
+use countersign::keep::{self, Keeping};
 use countersign::sealed::{Background, Sealing};
 use countersign::service::Service;
 
@@ -59,6 +60,10 @@ impl Serve {
         let reloading = tokio::spawn(reload(service.clone(), hangup));
         let sealing = Background::start(&config.data_dir, config.log_origin(), Sealing::new(&config.region));
         let sealing = sealing.map_err(|error| Failure::new("sealing", error, "check the limits on threads"))?;
+        let keeping =
+            Keeping::of(&config).map_err(|error| Failure::new("evidence.seal", error, "see docs/evidence-keep.md"))?;
+        let kept = keeping.clone().map(|keeping| keep::Background::start(keeping, service.log().clone())).transpose();
+        let kept = kept.map_err(|error| Failure::new("keeping", error, "check the limits on threads"))?;
         // On its own line and before anything else of ours: scripts wait for it.
         super::to_stderr(&format!("listening on {url}"));
         let mut failed = false;
@@ -76,7 +81,13 @@ impl Serve {
         reloading.abort();
         // Before the log lets go of its lock: whoever holds that may seal.
         sealing.stop();
+        if let Some(kept) = kept {
+            kept.stop();
+        }
         let closed = service.close().await;
+        if let Some(keeping) = keeping.filter(|_| closed.is_ok()) {
+            keeping.finish_in_time().await;
+        }
         match (failed, closed) {
             (false, Ok(())) => Ok(Outcome::done(String::new())),
             (_, Err(failure)) => Err(stopped(&failure)),

@@ -17,7 +17,7 @@ use crate::values::Digest;
 pub struct Audit {
     /// Each epoch that has records, in order.
     pub epochs: Vec<EpochAudit>,
-    /// How many blobs there are, all of them with the right digest.
+    /// How many blobs there are, values that can be erased among them, all of them with the right digest.
     pub blobs: u64,
 }
 
@@ -79,7 +79,7 @@ impl LogReader {
             let signed = Signed::read(self.dir(), epoch)?;
             audit.epochs.extend(verify_epoch(&wal, &signed, &mut so_far, progress)?);
         }
-        audit.blobs = self.blobs.verify()?;
+        audit.blobs = self.blobs.verify()?.saturating_add(super::personal::verify(self.dir())?);
         Ok(audit)
     }
 }

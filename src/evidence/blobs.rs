@@ -13,6 +13,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::error::{AppendError, Damage, OpenError, ReadError};
 use super::frame::{self, BLOB_HEADER_LEN, HEADER_LEN, Rest, StoredBlob};
+use super::personal::Day;
 use super::recover::{self, Depth, Trim};
 use super::scan::{Chain, Cursor, read_at};
 use crate::values::Digest;
@@ -49,9 +50,16 @@ pub(crate) struct Packed {
     pub(crate) digest: Digest,
     length: u32,
     stored: Vec<u8>,
+    /// Of a value that may be erased: the day whose packs it belongs to.
+    pub(crate) day: Option<Day>,
 }
 
 impl Packed {
+    /// As [`Self::new`], of a value that may be erased.
+    pub(crate) fn personal(day: Day, blob: &Blob) -> Result<Self, AppendError> {
+        Ok(Self { day: Some(day), ..Self::new(blob)? })
+    }
+
     /// Checks and compresses. Done by the appender, not by the writer thread, which everybody waits for.
     pub(crate) fn new(blob: &Blob) -> Result<Self, AppendError> {
         let bytes = blob.bytes.len();
@@ -65,7 +73,7 @@ impl Packed {
         if stored.len() > MAX_STORED {
             return Err(AppendError::BlobTooLarge { bytes });
         }
-        Ok(Self { digest: blob.digest, length, stored })
+        Ok(Self { digest: blob.digest, length, stored, day: None })
     }
 
     pub(crate) const fn stored_len(&self) -> usize {
@@ -102,7 +110,7 @@ pub(crate) fn pack_path(dir: &Path, pack: u32) -> PathBuf {
     dir.join(format!("pack-{pack:08}.blobs"))
 }
 
-fn packs(dir: &Path) -> io::Result<Vec<u32>> {
+pub(super) fn packs(dir: &Path) -> io::Result<Vec<u32>> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(dir)? {
         let name = entry?.file_name();
@@ -137,6 +145,20 @@ impl BlobStore {
         let store = Self { dir: dir.to_owned(), index: RwLock::default() };
         store.refresh()?;
         Ok(store)
+    }
+
+    /// All blobs of a directory, checked against their digests. What an unfinished write left behind the last is no blob.
+    pub(crate) fn every(dir: &Path) -> Result<HashMap<Digest, Vec<u8>>, ReadError> {
+        let store = Self { dir: dir.to_owned(), index: RwLock::default() };
+        for pack in packs(dir).map_err(ReadError::io(dir))? {
+            let (chain, end) = store.index_fully(pack)?;
+            if let Rest::Damaged { .. } = end.rest {
+                return Err(blob_damage(recover::damage(&pack_path(dir, pack), &end, &chain)).into());
+            }
+        }
+        let digests: Vec<Digest> = store.read().keys().copied().collect();
+        let read = |digest: Digest| Ok(store.get(&digest)?.map(|bytes| (digest, bytes)));
+        digests.into_iter().filter_map(|digest| read(digest).transpose()).collect()
     }
 
     /// Without any blobs.

@@ -1,6 +1,6 @@
 //! The log as its users hold it.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::task::Waker;
@@ -13,11 +13,12 @@ use super::error::{AppendError, Failure, OpenError, ReadError};
 use super::frame::MAX_RECORD;
 use super::lock::{Lock, NotLocked};
 use super::merkle::Frontier;
-use super::notary::{Gap, Notary, Origin};
+use super::notary::{Gap, Notary};
 use super::notes::SignedCheckpoint;
+use super::personal::{Day, Written};
+use super::place::{Elsewhere, Place, find_place};
 use super::queue::Queue;
-use super::recover::{self, Recovered, TailCut, Trim};
-use super::scan::epochs;
+use super::recover::{TailCut, Trim};
 use super::storage::{Disk, Storage, create_dirs};
 use super::wal::{Start, Writer};
 use crate::publisher::keys::log::LogKey;
@@ -40,6 +41,10 @@ pub struct LogOptions {
     pub queue_bytes: usize,
     /// Signs checkpoints. Without it the log has no tree.
     pub key: Option<Arc<LogKey>>,
+    /// What is known elsewhere of the newest epoch: the log goes on only if it is what was published.
+    pub elsewhere: Vec<Elsewhere>,
+    /// Packs of blobs with lower numbers are elsewhere, whatever is here.
+    pub next_pack: u32,
 }
 
 impl LogOptions {
@@ -48,7 +53,17 @@ impl LogOptions {
     pub fn new(dir: impl Into<PathBuf>, origin: impl Into<String>) -> Self {
         let (segment_bytes, reserve_bytes) = (64 << 20, 256 << 20);
         let (dir, origin) = (dir.into(), origin.into());
-        Self { dir, origin, segment_bytes, reserve_bytes, queue_rows: 65_536, queue_bytes: 64 << 20, key: None }
+        Self {
+            dir,
+            origin,
+            segment_bytes,
+            reserve_bytes,
+            queue_rows: 65_536,
+            queue_bytes: 64 << 20,
+            key: None,
+            elsewhere: Vec::new(),
+            next_pack: 0,
+        }
     }
 }
 
@@ -124,6 +139,8 @@ pub(crate) struct Shared {
     pub(crate) queue: Queue,
     pub(crate) blobs: BlobStore,
     pub(crate) blob_dir: PathBuf,
+    pub(crate) dir: PathBuf,
+    pub(crate) personal: Written,
     pub(crate) stats: StatsCells,
     name: Arc<str>,
     failure: OnceLock<Failure>,
@@ -228,7 +245,8 @@ impl EvidenceLog {
     }
 
     pub(crate) fn open_on(options: LogOptions, storage: Arc<dyn Storage>) -> Result<(Self, Opened), OpenError> {
-        let LogOptions { dir, origin, segment_bytes, reserve_bytes, queue_rows, queue_bytes, key } = options;
+        let LogOptions { dir, origin, segment_bytes, reserve_bytes, queue_rows, queue_bytes, key, elsewhere, next_pack } =
+            options;
         // Neither what a note has a use for, nor what JSON would have to escape: the name is written into answers as it is.
         let bad = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '+' | '"' | '\\');
         if origin.is_empty() || origin.len() > 200 || origin.contains(bad) {
@@ -240,10 +258,11 @@ impl EvidenceLog {
             NotLocked::Held(holder) => OpenError::Locked { dir: dir.clone(), holder },
             NotLocked::Io(source) => OpenError::Io { path: lock_path, what: "lock", source },
         })?;
-        let Place { epoch, wal, recovered, tree, gap } = find_place(storage.as_ref(), &dir, &origin, key.as_ref())?;
+        let Place { epoch, wal, recovered, tree, gap } = find_place(storage.as_ref(), &dir, &origin, key.as_ref(), &elsewhere)?;
         let blob_dir = dir.join("blobs");
         create_dirs(storage.as_ref(), &blob_dir).map_err(OpenError::io(&blob_dir, "create"))?;
-        let (blobs, blob_trim, next_pack) = BlobStore::recover(&blob_dir)?;
+        let (blobs, blob_trim, free_pack) = BlobStore::recover(&blob_dir)?;
+        let next_pack = free_pack.max(next_pack);
         let blob_tail_cut = blob_trim.map_or(Ok(None), Trim::apply)?;
         let tail_cut = recovered.trim.map_or(Ok(None), Trim::apply)?;
         let name: Arc<str> = format!("{origin}/{epoch}").into();
@@ -252,6 +271,8 @@ impl EvidenceLog {
             queue: Queue::new(Arc::clone(&name), queue_rows, queue_bytes),
             blobs,
             blob_dir,
+            dir,
+            personal: Written::default(),
             stats: StatsCells::default(),
             name,
             failure: OnceLock::new(),
@@ -280,6 +301,11 @@ impl EvidenceLog {
     ///
     /// Blobs that the log already has are skipped, but leaving them out after a look at [`Self::contains`] spares even that.
     pub fn append(&self, record: &[u8], blobs: &[Blob]) -> Append {
+        self.append_with(record, blobs, None)
+    }
+
+    /// As [`Self::append`], with a value that may be erased: the record names it by the digest of salt and value, and it lies beside.
+    pub fn append_with(&self, record: &[u8], blobs: &[Blob], personal: Option<(Day, Blob)>) -> Append {
         let shared = &self.0.shared;
         if record.len() > MAX_RECORD {
             return Append::refused(AppendError::TooLarge { bytes: record.len() });
@@ -287,6 +313,12 @@ impl EvidenceLog {
         let mut packed = Vec::new();
         for blob in blobs.iter().filter(|blob| !shared.blobs.contains(&blob.digest)) {
             match Packed::new(blob) {
+                Ok(blob) => packed.push(blob),
+                Err(error) => return Append::refused(error),
+            }
+        }
+        if let Some((day, blob)) = personal.filter(|(day, blob)| !shared.personal.contains(*day, &blob.digest)) {
+            match Packed::personal(day, &blob) {
                 Ok(blob) => packed.push(blob),
                 Err(error) => return Append::refused(error),
             }
@@ -338,6 +370,11 @@ impl EvidenceLog {
     #[must_use]
     pub fn not_signing(&self) -> Option<&str> {
         self.0.shared.not_signing.get().map(String::as_str)
+    }
+
+    /// Ends the log as if its disk had failed: nothing is acknowledged from here on, and the process should end.
+    pub(crate) fn give_up(&self, why: String) {
+        self.0.shared.fail(Failure(why.into()));
     }
 
     /// Makes everything durable that was appended, then stops and lets go of the directory. Appends from now on are refused.
@@ -407,51 +444,5 @@ impl EvidenceLog {
 impl std::fmt::Debug for EvidenceLog {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("EvidenceLog").field("name", self.name()).field("health", &self.health()).finish_non_exhaustive()
-    }
-}
-
-/// Where a log is gone on with.
-struct Place {
-    epoch: u32,
-    wal: PathBuf,
-    recovered: Recovered,
-    tree: Option<Origin>,
-    gap: Option<Gap>,
-}
-
-/// Finds the end of the last epoch. When that contradicts what was signed for it, it stays as it is, and another begins.
-fn find_place(storage: &dyn Storage, dir: &Path, origin: &str, key: Option<&Arc<LogKey>>) -> Result<Place, OpenError> {
-    let recover = |epoch: u32| {
-        let wal = dir.join(format!("epoch-{epoch}")).join("wal");
-        create_dirs(storage, &wal).map_err(OpenError::io(&wal, "create"))?;
-        let recovered = recover::recover(&wal, Digest::of(origin.as_bytes()), epoch)?;
-        Ok::<_, OpenError>((wal, recovered))
-    };
-    let compare = |epoch: u32, recovered: &Recovered| match key {
-        None => Ok(Ok(None)),
-        Some(key) => {
-            let size = recovered.chain.next_index;
-            Origin::find(dir, &format!("{origin}/{epoch}"), epoch, size, key).map(|found| found.map(Some))
-        }
-    };
-    let epoch = epochs(dir).map_err(OpenError::io(dir, "list"))?.last().map_or(1, |(epoch, _)| *epoch);
-    let (wal, recovered) = recover(epoch)?;
-    match compare(epoch, &recovered)? {
-        Ok(tree) => {
-            // An epoch that was begun for a gap and has no record yet still has to say why.
-            let before = epoch.saturating_sub(1);
-            let gap = match recovered.chain.next_seq == 0 && before > 0 {
-                true => compare(before, &recover(before)?.1)?.err(),
-                false => None,
-            };
-            Ok(Place { epoch, wal, recovered, tree, gap })
-        }
-        Err(gap) => {
-            tracing::error!(?gap, "this is not the log that was signed; another epoch begins");
-            let epoch = epoch.saturating_add(1);
-            let (wal, recovered) = recover(epoch)?;
-            let tree = compare(epoch, &recovered)?.ok().flatten();
-            Ok(Place { epoch, wal, recovered, tree, gap: Some(gap) })
-        }
     }
 }

@@ -40,6 +40,7 @@ mod audit;
 mod batch;
 mod blobs;
 mod error;
+pub(crate) mod extent;
 #[cfg(test)]
 mod fault;
 #[cfg(test)]
@@ -50,6 +51,8 @@ mod log;
 pub mod merkle;
 mod notary;
 pub mod notes;
+pub mod personal;
+mod place;
 pub mod proofs;
 mod queue;
 mod read;
@@ -71,6 +74,8 @@ pub(crate) use lock::{Lock, NotLocked};
 pub use log::{EvidenceLog, Health, LogOptions, Opened, Stats};
 pub use notary::Gap;
 pub use notes::SignedCheckpoint;
+pub(crate) use notes::replace_file;
+pub use place::Elsewhere;
 pub use read::{LogReader, Record, Records};
 pub use recover::TailCut;
 pub(crate) use storage::{Disk, Storage, create_dirs};

@@ -15,6 +15,7 @@ use super::error::{OpenError, ReadError};
 use super::log::Shared;
 use super::merkle::{Checkpoint, Frontier, KeyKind, Note, Vkey};
 use super::notes::{self, Notes, SignedCheckpoint};
+use super::place::Elsewhere;
 use super::read::{LogReader, Records};
 use super::stored_tree::{TreeFiles, TreeReader};
 use crate::publisher::keys::log::LogKey;
@@ -51,13 +52,14 @@ pub(crate) struct Origin {
 }
 
 impl Origin {
-    /// Compares an epoch that has `size` records with the last checkpoint that was signed for it.
+    /// Compares an epoch that has `size` records with the last checkpoint that was signed for it, and with what is known of it elsewhere.
     pub(crate) fn find(
         evidence: &Path,
         name: &str,
         epoch: u32,
         size: u64,
         key: &Arc<LogKey>,
+        elsewhere: &[Elsewhere],
     ) -> Result<Result<Self, Gap>, OpenError> {
         let vkey = key.vkey(name, KeyKind::Ed25519).ok_or(OpenError::Origin)?;
         let found = notes::last(evidence, epoch)?;
@@ -75,6 +77,18 @@ impl Origin {
             match signed_tree(&reader, epoch, checkpoint)? {
                 Some(tree) => signed = tree,
                 None => return Ok(Err(gap("the records are not those that a checkpoint was signed for"))),
+            }
+        }
+        for Elsewhere { checkpoint: known, .. } in elsewhere.iter().filter(|known| known.epoch == epoch) {
+            let gap = |reason| Gap { epoch, found: size, known: known.clone(), reason };
+            if known.origin != name {
+                return Ok(Err(gap("what was published elsewhere is of a log of another name")));
+            }
+            if known.size > size {
+                return Ok(Err(gap("records that were published elsewhere are not there")));
+            }
+            if signed_tree(&reader, epoch, known)?.is_none() {
+                return Ok(Err(gap("the records are not those that were published elsewhere")));
             }
         }
         let mut tree = signed.clone();

@@ -13,6 +13,7 @@ use super::batch::lock;
 use super::blobs::BlobStore;
 use super::error::{Damage, ReadError};
 use super::frame::{Header, Rest};
+use super::personal::{Day, PersonalReader, SALT};
 use super::recover::{self, End};
 use super::scan::{Chain, Cursor, epochs, segments};
 use crate::values::Digest;
@@ -40,6 +41,7 @@ pub struct Record {
 pub struct LogReader {
     dir: PathBuf,
     pub(super) blobs: BlobStore,
+    personal: PersonalReader,
     places: Mutex<HashMap<PathBuf, Places>>,
 }
 
@@ -62,12 +64,13 @@ impl LogReader {
         let dir = dir.into();
         epochs(&dir).map_err(ReadError::io(&dir))?;
         let blobs = BlobStore::read_only(&dir.join("blobs"))?;
-        Ok(Self { dir, blobs, places: Mutex::default() })
+        Ok(Self { personal: PersonalReader::new(&dir), dir, blobs, places: Mutex::default() })
     }
 
     /// For records alone: blobs are not looked for.
     pub(crate) fn of_records(dir: impl Into<PathBuf>) -> Self {
-        Self { dir: dir.into(), blobs: BlobStore::none(), places: Mutex::default() }
+        let dir = dir.into();
+        Self { personal: PersonalReader::new(&dir), dir, blobs: BlobStore::none(), places: Mutex::default() }
     }
 
     /// The evidence directory.
@@ -135,6 +138,15 @@ impl LogReader {
     /// When it cannot be read or is damaged.
     pub fn blob(&self, digest: &Digest) -> Result<Option<Vec<u8>>, ReadError> {
         self.blobs.get_fresh(digest)
+    }
+
+    /// A value that may be erased, by the commitment to it in a record of this day, without its salt. `None` when it was erased.
+    ///
+    /// # Errors
+    /// When it cannot be read or is damaged.
+    pub fn personal(&self, day: Day, commitment: &Digest) -> Result<Option<Vec<u8>>, ReadError> {
+        let salted = self.personal.get(day, commitment)?;
+        Ok(salted.and_then(|salted| salted.get(SALT..).map(<[u8]>::to_vec)))
     }
 
     /// How many records of an epoch are in segments that the writer has left: those it will never touch again. All of them in

@@ -8,14 +8,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::blobs::{self, BlobStore, Packed};
+use super::blobs::{self, Packed};
 use super::error::{AppendError, Failure};
 use super::frame::{self, HEADER_LEN, Header, Kind, TRAILER_LEN};
 use super::log::Shared;
 use super::notary::Notary;
+use super::personal::{self, Day};
 use super::queue::{Filling, Work};
 use super::scan::{Chain, segment_name};
-use super::storage::{Storage, StorageFile, is_full, write_all};
+use super::storage::{Storage, StorageFile, create_dirs, is_full, write_all};
 use crate::clock;
 
 /// After this long without work, a marker proves that the last frame was durable.
@@ -132,6 +133,8 @@ pub(crate) struct Writer {
     segment: Option<Active>,
     pack: Option<(Active, Chain)>,
     next_pack: u32,
+    /// The pack of the day whose values came last.
+    personal: Option<(Day, Active, Chain)>,
     notary: Option<Notary>,
     settled: bool,
     /// How many were lately seen to append at the same time.
@@ -157,7 +160,7 @@ impl Writer {
     pub(crate) fn new(shared: Arc<Shared>, start: Start) -> Result<Self, Failure> {
         let Start { storage, wal, segment_bytes, reserve, chain, next_pack, notary } = start;
         let space = Space { reserve, looked: None, written: 0 };
-        let (segment, pack, scratch) = (None, None, Vec::new());
+        let (segment, pack, personal, scratch) = (None, None, None, Vec::new());
         let (settled, crowd, last_sync) = (true, 0, Duration::ZERO);
         let mut writer = Self {
             shared,
@@ -168,6 +171,7 @@ impl Writer {
             segment,
             pack,
             next_pack,
+            personal,
             notary,
             settled,
             crowd,
@@ -319,12 +323,24 @@ impl Writer {
         let shared = Arc::clone(&self.shared);
         let mut wanted: Vec<&Packed> = Vec::new();
         for blob in blobs {
-            let known = shared.blobs.contains(&blob.digest) || wanted.iter().any(|other| other.digest == blob.digest);
-            if !known {
+            let durable = match blob.day {
+                None => shared.blobs.contains(&blob.digest),
+                Some(day) => shared.personal.contains(day, &blob.digest),
+            };
+            if !durable && !wanted.iter().any(|other| (other.day, other.digest) == (blob.day, blob.digest)) {
                 wanted.push(blob);
             }
         }
-        let mut rest = wanted.as_slice();
+        // One frame holds the values of one day.
+        wanted.sort_by_key(|blob| blob.day);
+        for of_a_day in wanted.chunk_by(|one, other| one.day == other.day) {
+            self.write_blobs_of(of_a_day)?;
+        }
+        Ok(())
+    }
+
+    fn write_blobs_of(&mut self, blobs: &[&Packed]) -> Result<(), Trouble> {
+        let mut rest = blobs;
         while !rest.is_empty() {
             let mut bytes = 0;
             let fits = |blob: &&&Packed| {
@@ -332,16 +348,16 @@ impl Writer {
                 bytes <= frame::MAX_PAYLOAD
             };
             let (group, later) = rest.split_at(rest.iter().take_while(fits).count().max(1).min(rest.len()));
-            self.write_blob_frame(&shared.blobs, group)?;
+            match group.first().and_then(|blob| blob.day) {
+                None => self.write_blob_frame(group)?,
+                Some(day) => self.write_personal_frame(day, group)?,
+            }
             rest = later;
         }
         Ok(())
     }
 
-    fn write_blob_frame(&mut self, store: &BlobStore, group: &[&Packed]) -> Result<(), Trouble> {
-        let mut buffer = std::mem::take(&mut self.scratch);
-        frame::begin(&mut buffer);
-        group.iter().for_each(|blob| frame::push_blob(&mut buffer, &blob.as_stored()));
+    fn write_blob_frame(&mut self, group: &[&Packed]) -> Result<(), Trouble> {
         let (mut active, mut chain) = match self.pack.take() {
             Some((active, chain)) if active.offset < PACK_BYTES => (active, chain),
             _ => {
@@ -352,19 +368,50 @@ impl Writer {
                 (active, Chain::begin(blobs::pack_log_id(), pack))
             }
         };
-        let Chain { log_id, epoch, next_seq, next_index, prev } = chain;
+        let (pack, at) = (chain.epoch, active.offset);
+        let appended = self.append_blobs(&mut active, &mut chain, group);
+        if appended.is_ok() {
+            self.shared.blobs.insert(pack, at, group.iter().map(|blob| blob.as_stored()));
+        }
+        self.pack = Some((active, chain));
+        appended
+    }
+
+    fn write_personal_frame(&mut self, day: Day, group: &[&Packed]) -> Result<(), Trouble> {
+        let (mut active, mut chain) = match self.personal.take() {
+            Some((of, active, chain)) if of == day && active.offset < PACK_BYTES => (active, chain),
+            _ => {
+                let dir = personal::day_dir(&self.shared.dir, day);
+                create_dirs(self.storage.as_ref(), &dir).map_err(fatal("create", &dir))?;
+                let pack = personal::next_pack(&dir, self.chain.epoch).map_err(fatal("list", &dir))?;
+                let active = Active::create(self.storage.as_ref(), blobs::pack_path(&dir, pack), 0)?;
+                self.shared.personal.forget();
+                (active, Chain::begin(blobs::pack_log_id(), pack))
+            }
+        };
+        // The day may have been erased under a clock that was set back: then its directory is gone, and another pack is begun.
+        let appended = self.append_blobs(&mut active, &mut chain, group);
+        if appended.is_ok() {
+            self.shared.personal.insert(day, group.iter().map(|blob| blob.digest));
+        }
+        self.personal = Some((day, active, chain));
+        appended
+    }
+
+    fn append_blobs(&mut self, active: &mut Active, chain: &mut Chain, group: &[&Packed]) -> Result<(), Trouble> {
+        let mut buffer = std::mem::take(&mut self.scratch);
+        frame::begin(&mut buffer);
+        group.iter().for_each(|blob| frame::push_blob(&mut buffer, &blob.as_stored()));
+        let Chain { log_id, epoch, next_seq, next_index, prev } = *chain;
         let count = u32::try_from(group.len()).unwrap_or(u32::MAX);
         let header =
             Header { kind: Kind::Blobs, epoch, log_id, seq: next_seq, first_index: next_index, count, prev, payload_len: 0 };
         let hash = frame::finish(&mut buffer, header.clone());
-        let at = active.offset;
         let appended = active.append(&buffer);
         if appended.is_ok() {
             chain.advance(&header, hash);
-            store.insert(epoch, at, group.iter().map(|blob| blob.as_stored()));
             self.space.written = self.space.written.saturating_add(u64::try_from(buffer.len()).unwrap_or(u64::MAX));
         }
-        self.pack = Some((active, chain));
         self.scratch = buffer;
         appended.map(|_| ())
     }

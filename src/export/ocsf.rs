@@ -15,9 +15,10 @@ const SHA_256: u8 = 3;
 pub(super) fn event(entry: &Entry) -> Option<Value> {
     let located = &entry.located;
     let (outcome, _) = located.record.outcome()?;
-    let (ip, trace, request) = match &located.record {
-        Record::Evaluation(evaluation) => (&evaluation.ip, &evaluation.trace, evaluation.request),
-        Record::Use(used) => (&used.ip, &used.trace, used.request),
+    let ip = &located.ip;
+    let (trace, request) = match &located.record {
+        Record::Evaluation(evaluation) => (&evaluation.trace, evaluation.request),
+        Record::Use(used) => (&used.trace, used.request),
         _ => return None,
     };
     let asked = entry.asked.as_deref();

@@ -1,4 +1,4 @@
-//! Posting to services that the operator named in the configuration, such as a witness. What strangers name is never reached from here:
+//! Talking to services that the operator named in the configuration, such as a witness. What strangers name is never reached from here:
 //! that goes through the guard.
 
 use std::path::PathBuf;
@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::Uri;
 use hyper::body::Bytes;
+use hyper::{Method, Uri};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -36,11 +36,30 @@ impl Poster {
     /// # Errors
     /// One sentence.
     pub async fn post(&self, url: &str, body: String, cap: usize, within: Duration) -> Result<(u16, String), String> {
-        let done = tokio::time::timeout(within, self.exchange(url, body, cap)).await;
+        self.exchange(Method::POST, url, body, cap, within).await
+    }
+
+    /// As [`Self::post`], with GET.
+    ///
+    /// # Errors
+    /// One sentence.
+    pub async fn get(&self, url: &str, cap: usize, within: Duration) -> Result<(u16, String), String> {
+        self.exchange(Method::GET, url, String::new(), cap, within).await
+    }
+
+    async fn exchange(
+        &self,
+        method: Method,
+        url: &str,
+        body: String,
+        cap: usize,
+        within: Duration,
+    ) -> Result<(u16, String), String> {
+        let done = tokio::time::timeout(within, self.connect_and_speak(method, url, body, cap)).await;
         done.unwrap_or_else(|_| Err(format!("no answer within {} ms", within.as_millis())))
     }
 
-    async fn exchange(&self, url: &str, body: String, cap: usize) -> Result<(u16, String), String> {
+    async fn connect_and_speak(&self, method: Method, url: &str, body: String, cap: usize) -> Result<(u16, String), String> {
         let uri: Uri = url.parse().map_err(|_| "not a URL".to_owned())?;
         let host = uri.host().ok_or("the URL has no host")?.to_owned();
         let secure = uri.scheme_str() == Some("https");
@@ -49,23 +68,24 @@ impl Poster {
         #[expect(clippy::disallowed_methods, reason = "the operator's own choice, from the configuration")]
         let stream = TcpStream::connect((bare.as_str(), port)).await.map_err(|error| format!("cannot connect: {error}"))?;
         if !secure {
-            return speak(stream, &uri, body, cap).await;
+            return speak(stream, method, &uri, body, cap).await;
         }
         let name = ServerName::try_from(bare).map_err(|_| "the host is not a name that a certificate can carry".to_owned())?;
         let stream = self.0.connect(name, stream).await.map_err(|error| format!("the TLS handshake failed: {error}"))?;
-        speak(stream, &uri, body, cap).await
+        speak(stream, method, &uri, body, cap).await
     }
 }
 
 async fn speak(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    method: Method,
     uri: &Uri,
     body: String,
     cap: usize,
 ) -> Result<(u16, String), String> {
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
     let host = uri.authority().map_or("", |authority| authority.as_str());
-    let request = hyper::Request::post(path).header("host", host).body(Full::new(Bytes::from(body)));
+    let request = hyper::Request::builder().method(method).uri(path).header("host", host).body(Full::new(Bytes::from(body)));
     let request = request.map_err(|error| error.to_string())?;
     let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
     let (mut sender, connection) = handshake.map_err(|error| error.to_string())?;

@@ -10,7 +10,7 @@ fn at(seconds: u64) -> Timestamp {
 }
 
 fn located(index: u64, record: Record) -> Located {
-    Located { epoch: 1, index, leaf: Digest::of(b"leaf"), record, log: "v.example/1".into() }
+    Located { epoch: 1, index, leaf: Digest::of(b"leaf"), record, log: "v.example/1".into(), ip: None }
 }
 
 fn outcome() -> OutcomeRef {
@@ -31,6 +31,7 @@ fn resolution(index: u64, seconds: u64, client: ClientFacts) -> Located {
         build: String::new(),
         trace: None,
         known: None,
+        address: None,
     };
     located(index, Record::Evaluation(Box::new(evaluation)))
 }
@@ -44,6 +45,7 @@ fn used(index: u64, seconds: u64, evaluation: u64) -> Located {
         kill_sequence: 0,
         outcome: outcome(),
         trace: None,
+        address: None,
     };
     located(index, Record::Use(used))
 }

@@ -13,8 +13,8 @@ use arrow_schema::{ArrowError, DataType, Field, Fields, Schema, SchemaRef, TimeU
 
 use super::entry::Entry;
 use super::values::{
-    approver, before, borrowed, build, digest, evaluated, evaluation, ip, keys, kill_sequence, number, of, order, overridden,
-    part, policies, reason, redirect_uri, request, rules, scopes, start, text, ticket, tools, trace, until,
+    approver, before, borrowed, build, digest, evaluated, evaluation, keys, kill_sequence, number, of, order, overridden, part,
+    policies, reason, redirect_uri, request, rules, scopes, start, text, ticket, tools, trace, until,
 };
 use crate::listing;
 use crate::record::{ExhibitRef, Record};
@@ -94,7 +94,7 @@ const COLUMNS: [Column; 62] = [
     column("key", Text(|e| text(&e.client.key)), "RFC 7638 thumbprint of the key that signed the statement"),
     column("document", Text(|e| digest(e.client.document)), "digest of the metadata document"),
     column("valid_until", Time(|e| e.client.valid_until), "until when the resolution may be used"),
-    column("ip", Text(|e| ip(&e.located.record)), "the address that the request came from"),
+    column("ip", Text(|e| text(&e.located.ip)), "the address that the request came from, unless it was erased"),
     column("trace", Text(|e| trace(&e.located.record)), "the caller's trace id (W3C Trace Context)"),
     column("source_gateway", Text(|e| e.asked.as_ref().and_then(|r| text(&r.source.gateway))), "the gateway that asked"),
     column(

@@ -36,14 +36,6 @@ pub(super) fn keys(entry: &Entry) -> Option<Cow<'_, [String]>> {
     Some(Cow::Owned(keys.iter().map(Digest::base64url).collect()))
 }
 
-pub(super) fn ip(record: &Record) -> Option<Cow<'_, str>> {
-    match record {
-        Record::Evaluation(evaluation) => text(&evaluation.ip),
-        Record::Use(used) => text(&used.ip),
-        _ => None,
-    }
-}
-
 pub(super) fn trace(record: &Record) -> Option<Cow<'_, str>> {
     match record {
         Record::Evaluation(evaluation) => text(&evaluation.trace),

@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::clock::Clock;
-use crate::config::Config;
 use crate::evidence::{AppendError, EvidenceLog, LogReader};
 use crate::fetch::Fetcher;
 use crate::judge::dossier::{Absence, Exhibit, Outcome};
@@ -26,11 +25,12 @@ mod memo;
 mod once;
 mod open;
 mod prove;
+mod published;
 mod witnessing;
 
 pub use answer::{Answer, CacheState};
 pub use kills::{KillAction, Kills, NewKill, RevokeError};
-pub use open::{OpenError, kill_set};
+pub use open::{OpenError, fetch_options, kill_set};
 
 use events::Granted;
 use flight::{Flights, Landed};
@@ -420,12 +420,12 @@ impl Inner {
         trace: Option<String>,
         rules: &Rules,
     ) -> Result<crate::evidence::Receipt, AppendError> {
-        let shape = ledger::Shape::of(request);
+        let (shape, from) = (ledger::Shape::of(request), self.ledger.commit(request, decision.at()));
         let record = Record::Evaluation(Box::new(Evaluation {
             at: decision.at(),
             answered,
             request: shape.digest,
-            ip: shape.ip,
+            ip: None,
             exhibits: crate::record::exhibits(dossier),
             rules: rules.digest(),
             kill_sequence: decision.kill_sequence(),
@@ -434,6 +434,7 @@ impl Inner {
             build: crate::BUILD.to_owned(),
             trace,
             known: dossier.known().map(KnownRef::of),
+            address: from.as_ref().map(|from| from.commitment),
         }));
         let mut blobs = vec![(shape.digest, &*shape.bytes), (rules.digest(), &**rules.bytes())];
         for (_, exhibit) in dossier.iter() {
@@ -441,7 +442,7 @@ impl Inner {
                 blobs.push((response.digest, &*response.body));
             }
         }
-        self.ledger.append(&record, &blobs).await
+        self.ledger.append_from(&record, &blobs, from).await
     }
 
     async fn answer_use(
@@ -453,17 +454,18 @@ impl Inner {
         trace: Option<String>,
     ) -> Result<Answer, Unavailable> {
         let json = decision.to_json();
-        let shape = ledger::Shape::of(request);
+        let (shape, from) = (ledger::Shape::of(request), self.ledger.commit(request, decision.at()));
         let record = Record::Use(Use {
             at: decision.at(),
             evaluation: entry.evaluation,
             request: shape.digest,
-            ip: shape.ip,
+            ip: None,
             kill_sequence: decision.kill_sequence(),
             outcome: OutcomeRef::of(&decision, &json),
             trace,
+            address: from.as_ref().map(|from| from.commitment),
         });
-        let receipt = self.ledger.append(&record, &[(shape.digest, &*shape.bytes)]).await?;
+        let receipt = self.ledger.append_from(&record, &[(shape.digest, &*shape.bytes)], from).await?;
         if let Some(names) = entry.granted.news(&decision) {
             // Boxed: the first time only, and the future of a warm request stays small.
             Box::pin(self.write_grant(&decision, receipt.index(), entry, names)).await?;
@@ -478,23 +480,4 @@ impl Inner {
 pub fn kills_at(orders: &[crate::revocation::kill_log::Order], sequence: u64) -> KillSet {
     let count = usize::try_from(sequence).unwrap_or(usize::MAX);
     kill_set(orders.get(..count).unwrap_or(orders))
-}
-
-/// The configuration of the fetcher.
-#[must_use]
-pub fn fetch_options(config: &Config) -> crate::fetch::FetchOptions {
-    let fetch = &config.fetch;
-    crate::fetch::FetchOptions {
-        extra_roots: fetch.extra_roots.clone(),
-        resolve: fetch.resolve.iter().map(|(name, addresses)| (name.clone(), addresses.to_vec())).collect(),
-        allow_networks: fetch.allow_networks.clone(),
-        dns_servers: fetch.dns_servers.clone(),
-        timeout: Duration::from_millis(fetch.timeout_ms),
-        document_max_bytes: fetch.document_max_bytes,
-        jwks_max_bytes: crate::judge::dossier::JWKS_MAX_BYTES,
-        per_origin: fetch.per_origin,
-        global: fetch.global,
-        bounds: config.bounds(),
-        capacity: config.cache.capacity,
-    }
 }

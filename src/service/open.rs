@@ -8,7 +8,7 @@ use super::kills::Kills;
 use super::ledger::Ledger;
 use super::memo::{Histories, Principals};
 use super::witnessing::Witnessing;
-use super::{Inner, Service, events, fetch_options};
+use super::{Inner, Service, events, published};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::evidence::{AppendError, EvidenceLog, LogOptions, LogReader};
@@ -16,6 +16,7 @@ use crate::fetch::{Fetcher, FetcherError, Poster};
 use crate::judge::overrides::{Given, Override};
 use crate::judge::revocation::Target;
 use crate::judge::{KillSet, RulesError};
+use crate::keep::{KeepError, Known};
 use crate::publisher::keys::{KeyError, log::LogKey};
 use crate::record::{Gap, Record, Start};
 use crate::revocation::kill_log::{Action, KillLog, KillLogError, Order, Terms};
@@ -33,12 +34,23 @@ pub enum OpenError {
     /// The evidence log cannot be opened.
     #[error("evidence: {0}")]
     Evidence(#[from] crate::evidence::OpenError),
+    /// What was kept elsewhere cannot be read.
+    #[error("{0}")]
+    Keep(#[from] KeepError),
+    /// There is no evidence here, and nobody says whether there was any.
+    #[error(
+        "evidence.seal = {0:?}: no answer, and there is no evidence here that could be gone on with; start again when it answers"
+    )]
+    StoreSilent(String),
     /// There is no key to sign the evidence log with.
     #[error("evidence: {0}")]
     LogKey(#[from] KeyError),
     /// The fetcher cannot be set up.
     #[error("fetch: {0}")]
     Fetcher(#[from] FetcherError),
+    /// The system has no randomness for salts.
+    #[error("no randomness: {0}")]
+    Randomness(#[from] openssl::error::ErrorStack),
     /// The first record cannot be made durable.
     #[error("evidence: {0}")]
     Append(#[from] AppendError),
@@ -54,13 +66,20 @@ impl Service {
         let kills = Kills::new(KillLog::open(&config.data_dir)?);
         let fetcher = Fetcher::new(fetch_options(config), Arc::clone(&clock))?;
         let reserve_bytes = config.evidence.reserve_mb.saturating_mul(1 << 20);
-        let key = Some(Arc::new(LogKey::load_or_create(&config.log_key())?));
-        let options =
-            LogOptions { reserve_bytes, key, ..LogOptions::new(config.data_dir.join("evidence"), config.log_origin()) };
+        let key = Arc::new(LogKey::load_or_create(&config.log_key())?);
+        let poster = Poster::new(&config.fetch.extra_roots)?;
+        let Known { epochs: elsewhere, next_pack } = published::known(config, &key, &poster).await?;
+        let options = LogOptions {
+            reserve_bytes,
+            key: Some(key),
+            elsewhere,
+            next_pack,
+            ..LogOptions::new(config.data_dir.join("evidence"), config.log_origin())
+        };
         let (log, opened) = EvidenceLog::open(options)?;
         let (current, at) = (rules.current(), clock.now());
         let changes = events::changes_since_last_run(&log, &config.data_dir.join("evidence"), &current, at);
-        let ledger = Ledger::new(log);
+        let ledger = Ledger::new(log)?;
         let start = Record::Start(Start {
             at,
             build: crate::BUILD.to_owned(),
@@ -79,7 +98,6 @@ impl Service {
         // Small, and worth more the longer they reach back.
         let histories = Histories::new(config.cache.capacity.saturating_mul(4));
         let reader = Arc::new(LogReader::of_records(config.data_dir.join("evidence")));
-        let poster = Poster::new(&config.fetch.extra_roots)?;
         for witness in &config.evidence.witnesses {
             if let Some(witnessing) = Witnessing::new(witness, opened.epoch, &reader, &poster) {
                 tokio::spawn(witnessing.run(ledger.log().checkpoints()));
@@ -130,4 +148,23 @@ fn granted(order: &Order, terms: &Terms) -> Override {
         ticket: &order.ticket,
         reason: &order.reason,
     })
+}
+
+/// The configuration of the fetcher.
+#[must_use]
+pub fn fetch_options(config: &Config) -> crate::fetch::FetchOptions {
+    let fetch = &config.fetch;
+    crate::fetch::FetchOptions {
+        extra_roots: fetch.extra_roots.clone(),
+        resolve: fetch.resolve.iter().map(|(name, addresses)| (name.clone(), addresses.to_vec())).collect(),
+        allow_networks: fetch.allow_networks.clone(),
+        dns_servers: fetch.dns_servers.clone(),
+        timeout: Duration::from_millis(fetch.timeout_ms),
+        document_max_bytes: fetch.document_max_bytes,
+        jwks_max_bytes: crate::judge::dossier::JWKS_MAX_BYTES,
+        per_origin: fetch.per_origin,
+        global: fetch.global,
+        bounds: config.bounds(),
+        capacity: config.cache.capacity,
+    }
 }

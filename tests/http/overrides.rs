@@ -32,7 +32,8 @@ fn without(name: &str) -> String {
 async fn used(world: &World, order: u64, verdict: u8) {
     let (digest, at) = (Digest::of(b"x"), world.service.now());
     let outcome = OutcomeRef { verdict, code: "ok".into(), decision: digest, overridden: Some(order) };
-    let record = Record::Use(Use { at, evaluation: 0, request: digest, ip: None, kill_sequence: order, outcome, trace: None });
+    let (ip, trace, address) = (None, None, None);
+    let record = Record::Use(Use { at, evaluation: 0, request: digest, ip, kill_sequence: order, outcome, trace, address });
     world.service.log().append(&record.encode(), &[]).await.unwrap();
 }
 
@@ -52,6 +53,7 @@ async fn resolved(world: &World, order: u64) {
         build: String::new(),
         trace: None,
         known: None,
+        address: None,
     };
     world.service.log().append(&Record::Evaluation(Box::new(evaluation)).encode(), &[]).await.unwrap();
 }

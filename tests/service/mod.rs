@@ -8,6 +8,7 @@ mod inventory;
 mod kills;
 mod misbehaviour;
 mod overrides;
+mod personal;
 mod policies;
 mod reloading;
 mod rollback;

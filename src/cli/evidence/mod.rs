@@ -12,6 +12,7 @@ mod filters;
 mod key;
 mod list;
 mod prove;
+mod pull;
 mod replay;
 mod seal;
 mod show;
@@ -53,6 +54,8 @@ pub(crate) enum Evidence {
     Replay(replay::ReplayCommand),
     /// Make Parquet files of the whole log, which a running server does by itself
     Seal(seal::Seal),
+    /// Read the evidence of another machine out of the object store that it is kept in
+    Pull(pull::Pull),
     /// Write decisions for other systems: JSON Lines, OCSF, Parquet
     Export(Box<export::Export>),
     /// Send records to an HTTP sink as CloudEvents, each at least once
@@ -75,6 +78,7 @@ impl Evidence {
             Self::Witness(witness) => witness.run(context),
             Self::Replay(replay) => replay.run(context),
             Self::Seal(seal) => seal.run(context),
+            Self::Pull(pull) => pull.run(context),
             Self::Export(export) => export.run(context),
             Self::Stream(stream) => stream.run(context),
             Self::Views(views) => views.run(context),

@@ -144,14 +144,14 @@ fn fields(record: &Record) -> Value {
 
 /// The request as it was asked, the address put back.
 fn request(data: &DataDir, located: &Located) -> Result<Value, Failure> {
-    let (digest, ip) = match &located.record {
-        Record::Evaluation(evaluation) => (evaluation.request, &evaluation.ip),
-        Record::Use(used) => (used.request, &used.ip),
+    let digest = match &located.record {
+        Record::Evaluation(evaluation) => evaluation.request,
+        Record::Use(used) => used.request,
         _ => return Ok(Value::Null),
     };
     let bytes = data.blob(&digest)?.unwrap_or_default();
     let mut request: Value = serde_json::from_slice(&bytes).unwrap_or_default();
-    if let (Some(ip), Some(source)) = (ip, request.pointer_mut("/source").and_then(Value::as_object_mut)) {
+    if let (Some(ip), Some(source)) = (&located.ip, request.pointer_mut("/source").and_then(Value::as_object_mut)) {
         source.insert("ip".into(), ip.as_str().into());
     }
     Ok(request)
