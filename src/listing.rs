@@ -6,7 +6,6 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use arrow_array::RecordBatch;
-use arrow_array::cast::AsArray as _;
 use serde::Serialize;
 
 use crate::archive::{ArchiveError, DataDir, Located};
@@ -91,8 +90,6 @@ pub struct Row {
     pub epoch: u32,
     /// The record's index.
     pub index: u64,
-    /// Its leaf hash.
-    pub leaf: Digest,
 }
 
 /// A page, newest first.
@@ -142,10 +139,9 @@ pub fn list(data: &DataDir, origin: &str, filter: &Filter, limit: usize) -> Resu
 }
 
 /// The columns that make a row.
-const COLUMNS: [&str; 16] = [
+const COLUMNS: [&str; 15] = [
     "at",
     "index",
-    "leaf",
     "kind",
     "decision",
     "code",
@@ -391,7 +387,6 @@ impl Row {
             of: of(located).map(|id| id.to_string()),
             epoch: located.epoch,
             index: located.index,
-            leaf: located.leaf,
         }
     }
     /// Of a sealed row.
@@ -403,8 +398,6 @@ impl Row {
         let known = |all: &[&'static str], name: &str| all.iter().copied().find(|word| text(name) == Some(word));
         let kind = known(&Record::KINDS, "kind").unwrap_or("unknown");
         let answered = ["evaluation", "use"].contains(&kind);
-        let leaf = batch.column_by_name("leaf").and_then(|column| column.as_fixed_size_binary_opt());
-        let leaf = leaf.and_then(|column| <[u8; 32]>::try_from(column.value(row)).ok());
         Self {
             id: answered.then(|| DecisionId::new(at, log, index).to_string()),
             at,
@@ -423,7 +416,6 @@ impl Row {
             of: number("of").map(|of| DecisionId::new(at, log, of).to_string()),
             epoch,
             index,
-            leaf: Digest::from_bytes(leaf.unwrap_or_default()),
         }
     }
 

@@ -343,6 +343,34 @@ fn a_crash_anywhere_and_another_run_end_with_the_same_files() {
 }
 
 #[test]
+fn files_of_an_earlier_version_are_made_again() {
+    let dir = tempfile::tempdir().unwrap();
+    make(dir.path(), &mut Dice(9), [80, 40]);
+    let data = DataDir::open(dir.path()).unwrap();
+    let filters = [(Filter { all_kinds: true, ..Filter::default() }, 1000), (Filter::default(), 3)];
+    let expect = answers(dir.path(), &filters);
+    seal_all(&data, ORIGIN, &small(), &mut || true).unwrap();
+    let whole = files(dir.path());
+    let manifest = dir.path().join("evidence/epoch-1/parquet/manifest.json");
+    let of_version = |version: u32| {
+        let text = std::fs::read_to_string(&manifest).unwrap();
+        std::fs::write(&manifest, text.replacen("\"version\": 2", &format!("\"version\": {version}"), 1)).unwrap();
+    };
+    of_version(1);
+    // A file of that version, which nobody may read as one of this.
+    let named =
+        whole.keys().find(|path| path.starts_with("evidence/epoch-1") && path.extension().unwrap() == "parquet").unwrap();
+    std::fs::write(dir.path().join(named), "another layout").unwrap();
+    check(dir.path(), &filters, &expect, "the log, as if nothing were sealed");
+    let again = seal_all(&data, ORIGIN, &small(), &mut || true).unwrap();
+    assert_eq!(again.rows, 80, "the epoch with the manifest of an earlier version, and no other");
+    assert!(files(dir.path()) == whole);
+    of_version(3);
+    let told = listing::list(&data, ORIGIN, &Filter::default(), 1).unwrap_err().to_string();
+    assert!(told.contains("version 3") && told.contains("evidence seal"), "{told}");
+}
+
+#[test]
 fn only_the_holder_of_the_lock_seals_and_a_damaged_file_is_told() {
     let dir = tempfile::tempdir().unwrap();
     make(dir.path(), &mut Dice(1), [40, 40]);
