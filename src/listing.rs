@@ -10,10 +10,13 @@ use serde::Serialize;
 
 use crate::archive::{ArchiveError, DataDir, Located};
 use crate::record::{ClientFacts, DecisionId, Record};
-use crate::sealed::{self, Joiner, Query, Sealed, Sheet};
+use crate::sealed::{self, Joiner, Query, Sealed, Sheet, again_when_merged};
 use crate::values::{Digest, Timestamp};
 
 mod counts;
+mod verify;
+
+pub use verify::{Against, Proven, VerifyError};
 
 use counts::{Counts, chosen};
 
@@ -90,6 +93,9 @@ pub struct Row {
     pub epoch: u32,
     /// The record's index.
     pub index: u64,
+    /// What [`Page::verify`] found.
+    #[serde(flatten)]
+    pub proven: Option<Proven>,
 }
 
 /// A page, newest first.
@@ -104,6 +110,9 @@ pub struct Page {
     pub cut_by: Option<&'static str>,
     /// Where the next page begins.
     pub cursor: Option<String>,
+    /// What the rows were verified against, after [`Page::verify`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verified: Option<Vec<Against>>,
 }
 
 /// Reads a cursor.
@@ -135,7 +144,7 @@ pub fn list(data: &DataDir, origin: &str, filter: &Filter, limit: usize) -> Resu
     let oldest = newest.rows.first_key_value().filter(|_| !complete);
     let cursor = oldest.map(|((epoch, index), _)| format!("{epoch}-{index}"));
     let cut_by = (!complete).then_some("limit");
-    Ok(Page { decisions: newest.rows.into_values().rev().collect(), complete, cut_by, cursor })
+    Ok(Page { decisions: newest.rows.into_values().rev().collect(), complete, cut_by, cursor, verified: None })
 }
 
 /// The columns that make a row.
@@ -231,23 +240,6 @@ impl Steps {
             return;
         }
         self.columns.entry(begin).or_default().add(verdict.unwrap_or("-"), 1);
-    }
-}
-
-/// Runs a reader, and again from the start when a file was merged into another under its feet: the manifest names that one now.
-fn again_when_merged<T>(
-    data: &DataDir,
-    origin: &str,
-    mut read: impl FnMut(&Sealed) -> Result<T, ArchiveError>,
-) -> Result<T, ArchiveError> {
-    const LOOKS: usize = 5;
-    let mut looks = 1;
-    loop {
-        let sealed = Sealed::open(&data.evidence(), origin, &data.reader().epochs()?)?;
-        match read(&sealed) {
-            Err(ArchiveError::Sealed(error)) if error.is_gone() && looks < LOOKS => looks += 1,
-            done => return done,
-        }
     }
 }
 
@@ -387,6 +379,7 @@ impl Row {
             of: of(located).map(|id| id.to_string()),
             epoch: located.epoch,
             index: located.index,
+            proven: None,
         }
     }
     /// Of a sealed row.
@@ -416,6 +409,7 @@ impl Row {
             of: number("of").map(|of| DecisionId::new(at, log, of).to_string()),
             epoch,
             index,
+            proven: None,
         }
     }
 

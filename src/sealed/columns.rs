@@ -204,6 +204,11 @@ pub(crate) fn schema() -> SchemaRef {
     Arc::new(Schema::new(all().map(field).collect::<Vec<_>>()))
 }
 
+/// The columns, in their order.
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
+    all().map(|column| column.name)
+}
+
 /// Rows as a batch.
 pub(crate) fn batch(rows: &[&Entry]) -> Result<RecordBatch, ArrowError> {
     let arrays: Result<Vec<ArrayRef>, ArrowError> = all().map(|column| column.value.array(rows)).collect();

@@ -4,7 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
+use arrow_array::cast::AsArray as _;
+use arrow_array::types::Int64Type;
 use arrow_array::{BooleanArray, RecordBatch};
+use arrow_schema::ArrowError;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowPredicateFn, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder, RowFilter,
@@ -13,6 +16,7 @@ use parquet::arrow::arrow_reader::{
 use super::SealedError;
 use super::manifest::{Listed, Manifest};
 use super::select::{self, Query};
+use crate::archive::{ArchiveError, DataDir};
 
 /// Rows of a batch.
 const BATCH_ROWS: usize = 8_192;
@@ -82,7 +86,10 @@ impl Sheet {
             return Ok(());
         }
         let names: BTreeSet<&str> = columns.iter().copied().chain(query.columns()).collect();
-        let Some(builder) = self.begin(query)? else { return Ok(()) };
+        let Some(mut builder) = self.begin(query)? else { return Ok(()) };
+        if let Some((column, wanted)) = query.foremost() {
+            builder = only(builder, column, move |value| value == wanted);
+        }
         for batch in self.read(builder, &names)? {
             let batch = batch.map_err(|error| self.damaged(error))?;
             take(&batch, &query.mask(&batch));
@@ -99,14 +106,9 @@ impl Sheet {
         take: &mut dyn FnMut(&RecordBatch, usize),
     ) -> Result<(), SealedError> {
         let Some(builder) = self.begin(query)? else { return Ok(()) };
-        let index = ProjectionMask::columns(builder.parquet_schema(), ["index"]);
-        let among = move |batch: RecordBatch| {
-            let wanted = |row| select::number(&batch, "index", row).is_some_and(|index| indexes.contains(&index));
-            Ok(BooleanArray::from_iter((0..batch.num_rows()).map(|row| Some(wanted(row)))))
-        };
-        let filter = RowFilter::new(vec![Box::new(ArrowPredicateFn::new(index, among))]);
+        let builder = only(builder, "index", move |index| indexes.contains(&index));
         let names: BTreeSet<&str> = columns.iter().copied().collect();
-        for batch in self.read(builder.with_row_filter(filter), &names)? {
+        for batch in self.read(builder, &names)? {
             let batch = batch.map_err(|error| self.damaged(error))?;
             (0..batch.num_rows()).for_each(|row| take(&batch, row));
         }
@@ -146,4 +148,36 @@ impl Sheet {
     fn damaged(&self, error: impl std::fmt::Display) -> SealedError {
         SealedError::damaged(&self.path)(error.to_string())
     }
+}
+
+/// Runs a reader, and again from the start when a file was merged into another under its feet: the manifest names that one now.
+pub(crate) fn again_when_merged<T>(
+    data: &DataDir,
+    origin: &str,
+    mut read: impl FnMut(&Sealed) -> Result<T, ArchiveError>,
+) -> Result<T, ArchiveError> {
+    const LOOKS: usize = 5;
+    let mut looks = 1;
+    loop {
+        let sealed = Sealed::open(&data.evidence(), origin, &data.reader().epochs()?)?;
+        match read(&sealed) {
+            Err(ArchiveError::Sealed(error)) if error.is_gone() && looks < LOOKS => looks += 1,
+            done => return done,
+        }
+    }
+}
+
+/// Reads the other columns of those rows alone for which a number is wanted.
+fn only(
+    builder: ParquetRecordBatchReaderBuilder<File>,
+    column: &'static str,
+    wanted: impl Fn(i64) -> bool + Send + 'static,
+) -> ParquetRecordBatchReaderBuilder<File> {
+    let mask = ProjectionMask::columns(builder.parquet_schema(), [column]);
+    let wanted = move |batch: RecordBatch| {
+        let numbers = batch.columns().first().and_then(|numbers| numbers.as_primitive_opt::<Int64Type>());
+        let numbers = numbers.ok_or_else(|| ArrowError::SchemaError(format!("{column} has no integers")))?;
+        Ok(numbers.iter().map(|number| Some(number.is_some_and(&wanted))).collect::<BooleanArray>())
+    };
+    builder.with_row_filter(RowFilter::new(vec![Box::new(ArrowPredicateFn::new(mask, wanted))]))
 }
