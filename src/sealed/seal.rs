@@ -103,7 +103,7 @@ fn run(
     for epoch in data.reader().epochs()? {
         let dir = data.evidence().join(format!("epoch-{epoch}")).join("parquet");
         let joiner = Joiner::new(data, origin);
-        let mut pass = Pass { data, origin, epoch, sealing, dir, joiner, go_on: &mut *go_on, report: &mut report };
+        let mut pass = Pass { origin, epoch, sealing, dir, joiner, go_on: &mut *go_on, report: &mut report };
         if pass.run(until(data, epoch)?)?.is_break() {
             report.stopped = true;
             break;
@@ -114,7 +114,6 @@ fn run(
 
 /// One run over one epoch.
 struct Pass<'a> {
-    data: &'a DataDir,
     origin: &'a str,
     epoch: u32,
     sealing: &'a Sealing,
