@@ -18,7 +18,9 @@ mod verify;
 
 pub use verify::{Against, Proven, VerifyError};
 
-use counts::{Counts, chosen};
+pub use counts::{Counts, VALUES_MAX};
+
+use counts::chosen;
 
 /// Most rows of one page.
 pub const PAGE_MAX: usize = 1000;
@@ -172,12 +174,7 @@ pub const COUNTED: [&str; 9] = ["kind", "decision", "code", "client", "anchor", 
 ///
 /// # Errors
 /// When the log cannot be read.
-pub fn count_by(
-    data: &DataDir,
-    origin: &str,
-    filter: &Filter,
-    field: &str,
-) -> Result<Option<BTreeMap<String, u64>>, ArchiveError> {
+pub fn count_by(data: &DataDir, origin: &str, filter: &Filter, field: &str) -> Result<Option<Counts>, ArchiveError> {
     let Some(field) = COUNTED.into_iter().find(|known| *known == field) else { return Ok(None) };
     let counts = again_when_merged(data, origin, |sealed| {
         let mut counts = Counts::default();
@@ -186,7 +183,7 @@ pub fn count_by(
             let Some(query) = Query::of(filter, sheet.epoch) else { continue };
             sheet.scan(&query, &[field], &mut |batch, mask| counts.add_batch(batch, field, mask))?;
         }
-        Ok(counts.0)
+        Ok(counts)
     })?;
     Ok(Some(counts))
 }
@@ -221,7 +218,7 @@ pub fn histogram(data: &DataDir, origin: &str, filter: &Filter, step: Duration) 
                 }
             })?;
         }
-        let columns = histogram.columns.into_iter().map(|(at, counts)| (at, counts.0)).collect();
+        let columns = histogram.columns.into_iter().map(|(at, counts)| (at, counts.counts)).collect();
         Ok(Histogram { columns, complete: histogram.complete })
     })
 }

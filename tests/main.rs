@@ -33,6 +33,7 @@ mod service;
 mod statements;
 mod support;
 mod tidy;
+mod verified;
 mod world;
 
 use std::fs;

@@ -3,11 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use countersign::archive::DataDir;
 use countersign::evidence::{Blob, EvidenceLog, LogOptions};
 use countersign::listing::{self, COUNTED, Filter};
+use countersign::publisher::keys::log::LogKey;
 use countersign::record::{
     ClientFacts, Evaluation, Grant, OutcomeRef, Override, Record, Revocation, RulesChange, RulesPart, Start, ToolBinding, Use,
 };
@@ -182,6 +184,7 @@ pub(crate) fn make(dir: &Path, dice: &mut Dice, counts: [u64; 2]) {
         std::fs::create_dir_all(dir.join(format!("evidence/epoch-{epoch}/wal"))).unwrap();
         let mut options = LogOptions::new(dir.join("evidence"), ORIGIN);
         (options.segment_bytes, options.reserve_bytes) = (4096, 0);
+        options.key = Some(Arc::new(LogKey::from_seed(&[1; 32])));
         let (log, _) = EvidenceLog::open(options).unwrap();
         let blobs: Vec<Blob> =
             REQUESTS.iter().map(|text| Blob { digest: Digest::of(text.as_bytes()), bytes: text.as_bytes().into() }).collect();

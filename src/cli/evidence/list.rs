@@ -15,7 +15,7 @@ use crate::cli::remote::{Remote, encoded};
 use crate::cli::{Outcome, args, table};
 use countersign::archive::DataDir;
 use countersign::evidence::merkle::Vkey;
-use countersign::listing::{self, Filter, HISTOGRAM_MAX, Histogram, PAGE_MAX};
+use countersign::listing::{self, Counts, Filter, HISTOGRAM_MAX, Histogram, PAGE_MAX, VALUES_MAX};
 use countersign::values::Timestamp;
 
 /// Decisions, newest first.
@@ -61,12 +61,18 @@ impl List {
         let (data, origin) = (DataDir::open(&config.data_dir)?, config.log_origin());
         let filter = self.filter()?;
         if let Some(field) = &self.count_by {
-            let counts = listing::count_by(&data, &origin, &filter, field)?.unwrap_or_default();
-            return Ok(Outcome::done(if context.global.json {
-                json_text(&json!({ "field": field, "counts": counts }))
-            } else {
-                render_counts(counts)
-            }));
+            let Counts { counts, complete } = listing::count_by(&data, &origin, &filter, field)?.unwrap_or_default();
+            if context.global.json {
+                let report = json!({ "field": field, "counts": counts, "complete": complete });
+                return Ok(Outcome::done(json_text(&report)));
+            }
+            let mut outcome = Outcome::done(render_counts(counts));
+            if !complete {
+                outcome.notes.push(format!(
+                    "more than {VALUES_MAX} values: others are left out; ask for fewer rows, by --since and --until"
+                ));
+            }
+            return Ok(outcome);
         }
         if let Some(step) = self.histogram {
             let histogram = listing::histogram(&data, &origin, &filter, step)?;
@@ -184,12 +190,14 @@ fn verified_lines(rows: &[Value], against: &[Value], paint: Paint) -> String {
         let of = |row: &&Value| row.get("epoch").is_some_and(|epoch| log.rsplit('/').next() == Some(&*epoch.to_string()));
         let count = rows.iter().filter(|row| is(row, true)).filter(of).count();
         let size = checkpoint.get("size").and_then(Value::as_u64).unwrap_or(0);
-        let mark = paint.mark(Mark::Good);
-        lines.push_str(&format!("{mark} {count} rows verified against the checkpoint of {log}: size {size}, root {root}\n"));
+        let (mark, all) = (paint.mark(Mark::Good), rows.len());
+        lines.push_str(&format!(
+            "{mark} {count} of {all} rows verified against the checkpoint of {log} with size {size}, root {root}\n"
+        ));
     }
     match rows.iter().filter(|row| is(row, false)).count() {
         0 => lines,
-        count => format!("{lines}{count} rows are as their records say, which are not yet in a checkpoint\n"),
+        count => format!("{lines}{count} of {} rows are what their records say, and not yet in a checkpoint\n", rows.len()),
     }
 }
 
