@@ -10,8 +10,9 @@ use arrow_array::{BooleanArray, RecordBatch};
 use arrow_schema::ArrowError;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
-    ArrowPredicateFn, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder, RowFilter,
+    ArrowPredicate, ArrowPredicateFn, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder, RowFilter,
 };
+use parquet::schema::types::SchemaDescriptor;
 
 use super::SealedError;
 use super::manifest::{Listed, Manifest};
@@ -86,10 +87,8 @@ impl Sheet {
             return Ok(());
         }
         let names: BTreeSet<&str> = columns.iter().copied().chain(query.columns()).collect();
-        let Some(mut builder) = self.begin(query)? else { return Ok(()) };
-        if let Some((column, wanted)) = query.foremost() {
-            builder = only(builder, column, move |value| value == wanted);
-        }
+        let Some(builder) = self.begin(query)? else { return Ok(()) };
+        let builder = only(builder, query, None);
         for batch in self.read(builder, &names)? {
             let batch = batch.map_err(|error| self.damaged(error))?;
             take(&batch, &query.mask(&batch));
@@ -106,7 +105,7 @@ impl Sheet {
         take: &mut dyn FnMut(&RecordBatch, usize),
     ) -> Result<(), SealedError> {
         let Some(builder) = self.begin(query)? else { return Ok(()) };
-        let builder = only(builder, "index", move |index| indexes.contains(&index));
+        let builder = only(builder, query, Some(indexes));
         let names: BTreeSet<&str> = columns.iter().copied().collect();
         for batch in self.read(builder, &names)? {
             let batch = batch.map_err(|error| self.damaged(error))?;
@@ -167,17 +166,28 @@ pub(crate) fn again_when_merged<T>(
     }
 }
 
-/// Reads the other columns of those rows alone for which a number is wanted.
+/// Reads all other columns of those rows alone that have the query's foremost number, and one of these indexes.
 fn only(
     builder: ParquetRecordBatchReaderBuilder<File>,
+    query: &Query,
+    indexes: Option<BTreeSet<i64>>,
+) -> ParquetRecordBatchReaderBuilder<File> {
+    let schema = builder.parquet_schema();
+    let foremost = query.foremost().map(|(column, wanted)| number_is(schema, column, move |number| number == wanted));
+    let indexed = indexes.map(|indexes| number_is(schema, "index", move |index| indexes.contains(&index)));
+    let filter = RowFilter::new(foremost.into_iter().chain(indexed).collect());
+    builder.with_row_filter(filter)
+}
+
+fn number_is(
+    schema: &SchemaDescriptor,
     column: &'static str,
     wanted: impl Fn(i64) -> bool + Send + 'static,
-) -> ParquetRecordBatchReaderBuilder<File> {
-    let mask = ProjectionMask::columns(builder.parquet_schema(), [column]);
-    let wanted = move |batch: RecordBatch| {
+) -> Box<dyn ArrowPredicate> {
+    let among = move |batch: RecordBatch| {
         let numbers = batch.columns().first().and_then(|numbers| numbers.as_primitive_opt::<Int64Type>());
         let numbers = numbers.ok_or_else(|| ArrowError::SchemaError(format!("{column} has no integers")))?;
         Ok(numbers.iter().map(|number| Some(number.is_some_and(&wanted))).collect::<BooleanArray>())
     };
-    builder.with_row_filter(RowFilter::new(vec![Box::new(ArrowPredicateFn::new(mask, wanted))]))
+    Box::new(ArrowPredicateFn::new(ProjectionMask::columns(schema, [column]), among))
 }
