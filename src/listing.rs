@@ -16,9 +16,8 @@ use crate::values::{Digest, Timestamp};
 mod counts;
 mod verify;
 
-pub use verify::{Against, Proven, VerifyError};
-
 pub use counts::{Counts, VALUES_MAX};
+pub use verify::{Against, Proven, VerifyError};
 
 use counts::chosen;
 
