@@ -1,7 +1,7 @@
 //! Sealing rows a second, bytes a row, and how long questions take: `cargo bench --bench sealed [-- ROWS [DIR]]`.
 //!
 //! A synthetic log: fifty thousand clients, a few of them asking most of the time, each resolved every few thousand rows; uses over one
-//! day from sixty-four thousand addresses; one in ten with a trace; one in fifty denied.
+//! day from sixty-four thousand addresses; one in ten with a trace; one in fifty denied. Forty keys sign for them, and one for ten clients alone.
 #![expect(
     clippy::disallowed_methods,
     clippy::expect_used,
@@ -43,6 +43,14 @@ fn client(number: u64) -> String {
     format!("https://client-{number}.example/oauth/metadata.json")
 }
 
+/// A client that asks seldom.
+const RARE: u64 = CLIENTS - 3_000;
+
+/// Ten clients that ask seldom have a key of their own.
+const fn key(number: u64) -> u64 {
+    if number / 10 == RARE / 10 { 40 } else { number % 40 }
+}
+
 fn shape(number: u64) -> Vec<u8> {
     let request = format!(
         r#"{{"client":{{"id":"https://client.example/"}},"request":{{"scopes":["files.read","scope-{number}"]}},"source":{{"gateway":"gw-{}","region":"eu"}}}}"#,
@@ -60,7 +68,7 @@ fn evaluation(number: u64, at: Timestamp) -> Record {
         owner: Some(format!("team-{}@example.com", number % 300)),
         method: Some("software_statement".into()),
         statement: Some(Digest::of(&number.to_be_bytes())),
-        key: Some(Digest::of(&(number % 40).to_be_bytes()).base64url()),
+        key: Some(Digest::of(&key(number).to_be_bytes()).base64url()),
         valid_until: Some(at.plus(Duration::from_secs(3600))),
         assurance: Some("vouched".into()),
         ..ClientFacts::default()
@@ -142,7 +150,7 @@ fn timed<T>(what: &str, times: usize, mut work: impl FnMut() -> T) -> T {
 }
 
 fn questions(data: &DataDir, when: &str, times: usize) {
-    let rare = Filter { client: Some(client(CLIENTS - 3_000)), ..Filter::default() };
+    let rare = Filter { client: Some(client(RARE)), ..Filter::default() };
     let hour = Filter {
         client: Some(client(2)),
         since: Some(Timestamp::from_millis(START + 36_000_000)),
@@ -151,17 +159,24 @@ fn questions(data: &DataDir, when: &str, times: usize) {
     };
     let denied = Filter { decision: Some("deny".into()), ..Filter::default() };
     let ip = Filter { ip: Some("10.2.77.13".into()), ..Filter::default() };
+    let keyed = |number| Filter { key: Some(Digest::of(&key(number).to_be_bytes()).base64url()), ..Filter::default() };
+    let (seldom, often) = (keyed(RARE), keyed(1));
     let list = |filter: &Filter| listing::list(data, ORIGIN, filter, 1000).expect("a list").decisions.len();
     let rows = timed(&format!("{when}: one client"), times, || list(&rare));
     let in_hour = timed(&format!("{when}: one busy client, one hour"), times, || list(&hour));
     let from_ip = timed(&format!("{when}: one address"), times, || list(&ip));
+    let rare_key = timed(&format!("{when}: a rare key"), times, || list(&seldom));
+    let clients =
+        |filter: &Filter| listing::count_by(data, ORIGIN, filter, "client").expect("counts").map(|of| of.counts.len());
+    timed(&format!("{when}: clients of a rare key"), times, || clients(&seldom));
+    timed(&format!("{when}: clients of a frequent key"), times, || clients(&often));
     let newest = timed(&format!("{when}: the newest thousand"), times, || list(&Filter::default()));
     let codes =
         timed(&format!("{when}: denials by code"), times, || listing::count_by(data, ORIGIN, &denied, "code").expect("counts"));
     let steps = timed(&format!("{when}: denials by hour"), times, || {
         listing::histogram(data, ORIGIN, &denied, Duration::from_secs(3600)).expect("a histogram").columns.len()
     });
-    println!("    {rows} rows, {in_hour} rows, {from_ip} rows, {newest} rows, {codes:?}, {steps} hours");
+    println!("    {rows} rows, {in_hour} rows, {from_ip} rows, {rare_key} rows, {newest} rows, {codes:?}, {steps} hours");
 }
 
 fn main() {

@@ -6,17 +6,20 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use arrow_array::RecordBatch;
-use arrow_array::cast::AsArray as _;
 use serde::Serialize;
 
 use crate::archive::{ArchiveError, DataDir, Located};
 use crate::record::{ClientFacts, DecisionId, Record};
-use crate::sealed::{self, Joiner, Query, Sealed, Sheet};
+use crate::sealed::{self, Joiner, Query, Sealed, Sheet, again_when_merged};
 use crate::values::{Digest, Timestamp};
 
 mod counts;
+mod verify;
 
-use counts::{Counts, chosen};
+pub use counts::{Counts, VALUES_MAX};
+pub use verify::{Against, Proven, VerifyError};
+
+use counts::chosen;
 
 /// Most rows of one page.
 pub const PAGE_MAX: usize = 1000;
@@ -91,8 +94,9 @@ pub struct Row {
     pub epoch: u32,
     /// The record's index.
     pub index: u64,
-    /// Its leaf hash.
-    pub leaf: Digest,
+    /// What [`Page::verify`] found.
+    #[serde(flatten)]
+    pub proven: Option<Proven>,
 }
 
 /// A page, newest first.
@@ -107,6 +111,9 @@ pub struct Page {
     pub cut_by: Option<&'static str>,
     /// Where the next page begins.
     pub cursor: Option<String>,
+    /// What the rows were verified against, after [`Page::verify`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verified: Option<Vec<Against>>,
 }
 
 /// Reads a cursor.
@@ -138,14 +145,13 @@ pub fn list(data: &DataDir, origin: &str, filter: &Filter, limit: usize) -> Resu
     let oldest = newest.rows.first_key_value().filter(|_| !complete);
     let cursor = oldest.map(|((epoch, index), _)| format!("{epoch}-{index}"));
     let cut_by = (!complete).then_some("limit");
-    Ok(Page { decisions: newest.rows.into_values().rev().collect(), complete, cut_by, cursor })
+    Ok(Page { decisions: newest.rows.into_values().rev().collect(), complete, cut_by, cursor, verified: None })
 }
 
 /// The columns that make a row.
-const COLUMNS: [&str; 16] = [
+const COLUMNS: [&str; 15] = [
     "at",
     "index",
-    "leaf",
     "kind",
     "decision",
     "code",
@@ -167,12 +173,7 @@ pub const COUNTED: [&str; 9] = ["kind", "decision", "code", "client", "anchor", 
 ///
 /// # Errors
 /// When the log cannot be read.
-pub fn count_by(
-    data: &DataDir,
-    origin: &str,
-    filter: &Filter,
-    field: &str,
-) -> Result<Option<BTreeMap<String, u64>>, ArchiveError> {
+pub fn count_by(data: &DataDir, origin: &str, filter: &Filter, field: &str) -> Result<Option<Counts>, ArchiveError> {
     let Some(field) = COUNTED.into_iter().find(|known| *known == field) else { return Ok(None) };
     let counts = again_when_merged(data, origin, |sealed| {
         let mut counts = Counts::default();
@@ -181,7 +182,7 @@ pub fn count_by(
             let Some(query) = Query::of(filter, sheet.epoch) else { continue };
             sheet.scan(&query, &[field], &mut |batch, mask| counts.add_batch(batch, field, mask))?;
         }
-        Ok(counts.0)
+        Ok(counts)
     })?;
     Ok(Some(counts))
 }
@@ -216,7 +217,7 @@ pub fn histogram(data: &DataDir, origin: &str, filter: &Filter, step: Duration) 
                 }
             })?;
         }
-        let columns = histogram.columns.into_iter().map(|(at, counts)| (at, counts.0)).collect();
+        let columns = histogram.columns.into_iter().map(|(at, counts)| (at, counts.counts)).collect();
         Ok(Histogram { columns, complete: histogram.complete })
     })
 }
@@ -235,23 +236,6 @@ impl Steps {
             return;
         }
         self.columns.entry(begin).or_default().add(verdict.unwrap_or("-"), 1);
-    }
-}
-
-/// Runs a reader, and again from the start when a file was merged into another under its feet: the manifest names that one now.
-fn again_when_merged<T>(
-    data: &DataDir,
-    origin: &str,
-    mut read: impl FnMut(&Sealed) -> Result<T, ArchiveError>,
-) -> Result<T, ArchiveError> {
-    const LOOKS: usize = 5;
-    let mut looks = 1;
-    loop {
-        let sealed = Sealed::open(&data.evidence(), origin, &data.reader().epochs()?)?;
-        match read(&sealed) {
-            Err(ArchiveError::Sealed(error)) if error.is_gone() && looks < LOOKS => looks += 1,
-            done => return done,
-        }
     }
 }
 
@@ -387,7 +371,7 @@ impl Row {
             of: of(located).map(|id| id.to_string()),
             epoch: located.epoch,
             index: located.index,
-            leaf: located.leaf,
+            proven: None,
         }
     }
     /// Of a sealed row.
@@ -399,8 +383,6 @@ impl Row {
         let known = |all: &[&'static str], name: &str| all.iter().copied().find(|word| text(name) == Some(word));
         let kind = known(&Record::KINDS, "kind").unwrap_or("unknown");
         let answered = ["evaluation", "use"].contains(&kind);
-        let leaf = batch.column_by_name("leaf").and_then(|column| column.as_fixed_size_binary_opt());
-        let leaf = leaf.and_then(|column| <[u8; 32]>::try_from(column.value(row)).ok());
         Self {
             id: answered.then(|| DecisionId::new(at, log, index).to_string()),
             at,
@@ -419,7 +401,7 @@ impl Row {
             of: number("of").map(|of| DecisionId::new(at, log, of).to_string()),
             epoch,
             index,
-            leaf: Digest::from_bytes(leaf.unwrap_or_default()),
+            proven: None,
         }
     }
 

@@ -34,6 +34,7 @@ mod service;
 mod statements;
 mod support;
 mod tidy;
+mod verified;
 mod world;
 
 use std::fs;

@@ -3,11 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use countersign::archive::DataDir;
 use countersign::evidence::{Blob, EvidenceLog, LogOptions};
 use countersign::listing::{self, COUNTED, Filter};
+use countersign::publisher::keys::log::LogKey;
 use countersign::record::{
     ClientFacts, Evaluation, Grant, OutcomeRef, Override, Record, Revocation, RulesChange, RulesPart, Start, ToolBinding, Use,
 };
@@ -184,6 +186,7 @@ pub(crate) fn make(dir: &Path, dice: &mut Dice, counts: [u64; 2]) {
         std::fs::create_dir_all(dir.join(format!("evidence/epoch-{epoch}/wal"))).unwrap();
         let mut options = LogOptions::new(dir.join("evidence"), ORIGIN);
         (options.segment_bytes, options.reserve_bytes) = (4096, 0);
+        options.key = Some(Arc::new(LogKey::from_seed(&[1; 32])));
         let (log, _) = EvidenceLog::open(options).unwrap();
         let blobs: Vec<Blob> =
             REQUESTS.iter().map(|text| Blob { digest: Digest::of(text.as_bytes()), bytes: text.as_bytes().into() }).collect();
@@ -342,6 +345,34 @@ fn a_crash_anywhere_and_another_run_end_with_the_same_files() {
         assert_eq!(found.keys().collect::<Vec<_>>(), whole.keys().collect::<Vec<_>>(), "stopped before change {crash}");
         assert!(found == whole, "stopped before change {crash}: the files have other bytes");
     }
+}
+
+#[test]
+fn files_of_an_earlier_version_are_made_again() {
+    let dir = tempfile::tempdir().unwrap();
+    make(dir.path(), &mut Dice(9), [80, 40]);
+    let data = DataDir::open(dir.path()).unwrap();
+    let filters = [(Filter { all_kinds: true, ..Filter::default() }, 1000), (Filter::default(), 3)];
+    let expect = answers(dir.path(), &filters);
+    seal_all(&data, ORIGIN, &small(), &mut || true).unwrap();
+    let whole = files(dir.path());
+    let manifest = dir.path().join("evidence/epoch-1/parquet/manifest.json");
+    let of_version = |version: u32| {
+        let text = std::fs::read_to_string(&manifest).unwrap();
+        std::fs::write(&manifest, text.replacen("\"version\": 2", &format!("\"version\": {version}"), 1)).unwrap();
+    };
+    of_version(1);
+    // A file of that version, which nobody may read as one of this.
+    let named =
+        whole.keys().find(|path| path.starts_with("evidence/epoch-1") && path.extension().unwrap() == "parquet").unwrap();
+    std::fs::write(dir.path().join(named), "another layout").unwrap();
+    check(dir.path(), &filters, &expect, "the log, as if nothing were sealed");
+    let again = seal_all(&data, ORIGIN, &small(), &mut || true).unwrap();
+    assert_eq!(again.rows, 80, "the epoch with the manifest of an earlier version, and no other");
+    assert!(files(dir.path()) == whole);
+    of_version(3);
+    let told = listing::list(&data, ORIGIN, &Filter::default(), 1).unwrap_err().to_string();
+    assert!(told.contains("version 3") && told.contains("evidence seal"), "{told}");
 }
 
 #[test]

@@ -6,6 +6,7 @@ use super::exit;
 use countersign::archive::ArchiveError;
 use countersign::evidence::OpenError as EvidenceError;
 use countersign::keep::KeepError;
+use countersign::listing::VerifyError;
 use countersign::revocation::kill_log::KillLogError;
 use countersign::service::OpenError;
 
@@ -111,8 +112,24 @@ impl From<ArchiveError> for Failure {
         let advice = match &error {
             ArchiveError::NoSuchDecision(_) => "or name another data directory with --data-dir",
             ArchiveError::Sealed(countersign::sealed::SealedError::Locked(_)) => "or stop it first",
+            ArchiveError::Sealed(countersign::sealed::SealedError::Differs { .. }) => {
+                "believe the log: delete the `parquet` directory of that epoch and run `countersign evidence seal`"
+            }
             ArchiveError::Sealed(_) => "the log itself is whole: `countersign evidence verify` shows it",
             _ => "run `countersign evidence verify` for the extent of it",
+        };
+        Self::new("evidence", error, advice)
+    }
+}
+
+impl From<VerifyError> for Failure {
+    fn from(error: VerifyError) -> Self {
+        let advice = match error {
+            VerifyError::Archive(error) => return error.into(),
+            VerifyError::Key(_) => "give it with --vkey; `countersign evidence key` prints it where the log is",
+            VerifyError::Checkpoint { .. } | VerifyError::Proof { .. } => {
+                "do not rely on this log; run `countersign evidence verify` for the extent of it"
+            }
         };
         Self::new("evidence", error, advice)
     }

@@ -51,7 +51,8 @@ pub fn each(
     failed.map_or(Ok(place), Err)
 }
 
-/// A record as JSON: the columns of `docs/evidence-parquet.md` that have a value, and the id of a decision.
+/// A record as JSON: the columns of `docs/evidence-parquet.md` that have a value, the log, the record's leaf hash, and the id of a
+/// decision.
 #[must_use]
 pub fn plain(entry: &Entry) -> Value {
     let mut object = sealed::object(entry);
@@ -59,6 +60,7 @@ pub fn plain(entry: &Entry) -> Value {
         object.insert("id".to_owned(), id.into());
     }
     object.insert("log".to_owned(), entry.located.log.clone().into());
+    object.insert("leaf".to_owned(), entry.located.leaf.to_string().into());
     Value::Object(object)
 }
 

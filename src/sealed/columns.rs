@@ -1,12 +1,10 @@
 //! The columns: name, type, meaning, and where the value comes from. One table, from which the schema, the rows and the documentation
-//! are made. A column is only ever added, at the end.
+//! are made. A column is added at the end; anything else is a new version of the manifest.
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use arrow_array::builder::{
-    BooleanBuilder, FixedSizeBinaryBuilder, Int64Builder, ListBuilder, StringBuilder, TimestampMillisecondBuilder,
-};
+use arrow_array::builder::{BooleanBuilder, Int64Builder, ListBuilder, StringBuilder, TimestampMillisecondBuilder};
 use arrow_array::{ArrayRef, ListArray, RecordBatch, StringArray, StructArray, TimestampMillisecondArray};
 use arrow_buffer::OffsetBuffer;
 use arrow_schema::{ArrowError, DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
@@ -33,12 +31,11 @@ enum Value {
     Number(fn(&Entry) -> Option<i64>),
     Time(fn(&Entry) -> Option<Timestamp>),
     Flag(fn(&Entry) -> Option<bool>),
-    Hash(fn(&Entry) -> Digest),
     Names(fn(&Entry) -> Option<Cow<'_, [String]>>),
     Exhibits,
 }
 
-use Value::{Exhibits, Flag, Hash, Names, Number, Text, Time};
+use Value::{Exhibits, Flag, Names, Number, Text, Time};
 
 const fn column(name: &'static str, value: Value, says: &'static str) -> Column {
     Column { name, value, says }
@@ -61,7 +58,6 @@ const COLUMNS: [Column; 62] = [
         "the log's epoch; `countersign evidence show EPOCH-INDEX` shows the record",
     ),
     column("at", Time(|e| Some(e.located.record.at())), "when it was decided, or happened; milliseconds, UTC"),
-    column("leaf", Hash(|e| e.located.leaf), "the record's RFC 6962 leaf hash, 32 bytes"),
     column(
         "kind",
         Text(|e| borrowed(Some(e.located.record.kind()))),
@@ -92,6 +88,11 @@ const COLUMNS: [Column; 62] = [
     column("software_version", Text(|e| text(&e.client.software_version)), "`software_version`"),
     column("statement", Text(|e| digest(e.client.statement)), "digest of the software statement, `sha256:HEX`"),
     column("key", Text(|e| text(&e.client.key)), "RFC 7638 thumbprint of the key that signed the statement"),
+    column(
+        "key_hash",
+        Number(|e| e.client.key.as_deref().map(hash_of)),
+        "the same of `key` as `client_hash` is of `client`; empty where `key` is",
+    ),
     column("document", Text(|e| digest(e.client.document)), "digest of the metadata document"),
     column("valid_until", Time(|e| e.client.valid_until), "until when the resolution may be used"),
     column("ip", Text(|e| text(&e.located.ip)), "the address that the request came from, unless it was erased"),
@@ -189,10 +190,10 @@ const COLUMNS: [Column; 62] = [
     ),
 ];
 
-/// The hash that rows are sorted by. Sixty-three bits, so that every engine has an integer for it.
+/// The hash of a client, which rows are sorted by, or of a key. Sixty-three bits, so that every engine has an integer for it.
 #[must_use]
-pub fn hash_of(client: &str) -> i64 {
-    let digest = Digest::of(client.as_bytes());
+pub fn hash_of(name: &str) -> i64 {
+    let digest = Digest::of(name.as_bytes());
     let eight = digest.as_bytes().first_chunk::<8>().copied().unwrap_or_default();
     i64::try_from(u64::from_be_bytes(eight) >> 1).unwrap_or(i64::MAX)
 }
@@ -201,6 +202,11 @@ pub fn hash_of(client: &str) -> i64 {
 pub(crate) fn schema() -> SchemaRef {
     let field = |column: &Column| Field::new(column.name, column.value.data_type(), !column.is_required());
     Arc::new(Schema::new(all().map(field).collect::<Vec<_>>()))
+}
+
+/// The columns, in their order.
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
+    all().map(|column| column.name)
 }
 
 /// Rows as a batch.
@@ -231,7 +237,7 @@ fn all() -> std::slice::Iter<'static, Column> {
 
 impl Column {
     fn is_required(&self) -> bool {
-        ["index", "epoch", "at", "leaf", "kind"].contains(&self.name)
+        ["index", "epoch", "at", "kind"].contains(&self.name)
     }
 }
 
@@ -265,7 +271,6 @@ impl Value {
             Number(_) => DataType::Int64,
             Time(_) => timestamp(),
             Flag(_) => DataType::Boolean,
-            Hash(_) => DataType::FixedSizeBinary(32),
             Names(_) => list_of(DataType::Utf8),
             Exhibits => list_of(DataType::Struct(exhibit_fields())),
         }
@@ -277,7 +282,6 @@ impl Value {
             Number(_) => "64-bit integer",
             Time(_) => "timestamp",
             Flag(_) => "boolean",
-            Hash(_) => "32 bytes",
             Names(_) => "list of text",
             Exhibits => "list of structs",
         }
@@ -289,7 +293,6 @@ impl Value {
             Number(of) => of(row)?.into(),
             Time(of) => of(row)?.to_string().into(),
             Flag(of) => of(row)?.into(),
-            Hash(of) => of(row).to_string().into(),
             Names(of) => of(row)?.into_owned().into(),
             Exhibits => match &row.located.record {
                 Record::Evaluation(evaluation) => evaluation.exhibits.iter().map(exhibit_json).collect(),
@@ -318,13 +321,6 @@ impl Value {
             Flag(of) => {
                 let mut builder = BooleanBuilder::with_capacity(rows.len());
                 rows.iter().for_each(|row| builder.append_option(of(row)));
-                Arc::new(builder.finish())
-            }
-            Hash(of) => {
-                let mut builder = FixedSizeBinaryBuilder::with_capacity(rows.len(), 32);
-                for row in rows {
-                    builder.append_value(of(row).as_bytes())?;
-                }
                 Arc::new(builder.finish())
             }
             Names(of) => {

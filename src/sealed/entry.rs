@@ -1,6 +1,7 @@
 //! A record with what it rests on, so that its row stands alone.
 
 use std::collections::HashMap;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use crate::archive::{ArchiveError, DataDir, Located};
@@ -97,6 +98,30 @@ impl<'d> Joiner<'d> {
         let resolved = evaluation.map(|index| self.resolved(index)).transpose()?.flatten();
         let (rules, build) = resolved.map(|resolved| (resolved.rules, resolved.build)).unzip();
         Ok(Entry { located, client, asked, rules, build })
+    }
+
+    /// The whole rows of these records, oldest first: `end` is behind the last.
+    ///
+    /// # Errors
+    /// As [`Self::entry`], and when one is not there.
+    pub fn entries(&mut self, epoch: u32, first: u64, end: u64) -> Result<Vec<Entry>, ArchiveError> {
+        let (data, origin) = (self.data, self.origin);
+        let (mut entries, mut failed) = (Vec::new(), None);
+        data.each_of(epoch, first, origin, |located| {
+            if located.index >= end {
+                return ControlFlow::Break(());
+            }
+            match self.entry(located) {
+                Ok(entry) => entries.push(entry),
+                Err(error) => failed = Some(error),
+            }
+            if failed.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })?;
+        match failed {
+            Some(error) => Err(error),
+            None if u64::try_from(entries.len()).is_ok_and(|count| count == end.saturating_sub(first)) => Ok(entries),
+            None => Err(ArchiveError::Unreadable { index: first, why: "records of this range are missing".to_owned() }),
+        }
     }
 
     fn resolved(&mut self, index: u64) -> Result<Option<Resolved>, ArchiveError> {

@@ -11,13 +11,13 @@ use crate::values::{Digest, Timestamp};
 
 /// The manifest's name.
 pub(crate) const NAME: &str = "manifest.json";
-/// The only version so far.
-const VERSION: u32 = 1;
+/// Version 1 had the column `leaf` and no `key_hash`.
+const VERSION: u32 = 2;
 
 /// Which files there are for an epoch.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Manifest {
-    /// The version of this format: 1.
+    /// The version of this format and of the columns: 2.
     pub version: u32,
     /// The log's name, `<origin>/<epoch>`.
     pub log: String,
@@ -48,6 +48,12 @@ pub struct Listed {
     pub sha256: Digest,
 }
 
+/// What manifests of every version have.
+#[derive(Deserialize)]
+struct Versioned {
+    version: u32,
+}
+
 impl Manifest {
     /// Of an epoch without files.
     #[must_use]
@@ -55,10 +61,11 @@ impl Manifest {
         Self { version: VERSION, log: log.to_owned(), next_index: 0, files: Vec::new() }
     }
 
-    /// Reads the manifest of a directory; `None` if there is none.
+    /// Reads the manifest of a directory; `None` if there is none, or one of an earlier version: its files count no more, and sealing
+    /// makes them again from the log.
     ///
     /// # Errors
-    /// When it cannot be read or is not one of this version.
+    /// When it cannot be read, or is one of a later version.
     pub fn read(dir: &Path) -> Result<Option<Self>, SealedError> {
         let path = dir.join(NAME);
         let bytes = match fs::read(&path) {
@@ -67,10 +74,14 @@ impl Manifest {
             Err(error) => return Err(SealedError::io(&path)(error)),
         };
         let damaged = SealedError::damaged(&path);
-        let manifest: Self = serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
-        if manifest.version != VERSION {
-            return Err(damaged(format!("it has version {}, and this program knows {VERSION}", manifest.version)));
+        let Versioned { version } = serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
+        if version < VERSION {
+            return Ok(None);
         }
+        if version > VERSION {
+            return Err(damaged(format!("it has version {version}, and this program knows {VERSION}")));
+        }
+        let manifest: Self = serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
         // Paths are joined to the directory and opened.
         let outside = |file: &&Listed| file.path.starts_with('/') || file.path.split('/').any(|part| part == "..");
         match manifest.files.iter().find(outside) {

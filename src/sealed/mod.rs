@@ -13,6 +13,7 @@
 //! - Rows are sorted by a hash of the client, so that one client's rows are together; small files are merged into larger ones.
 //! - The manifest says which files count. It is replaced as a whole: files that it does not name are left-overs of a crash.
 
+mod audit;
 mod background;
 mod columns;
 mod entry;
@@ -25,11 +26,13 @@ mod values;
 mod views;
 mod write;
 
+pub use audit::{Compared, compare};
 pub use background::Background;
 pub(crate) use columns::{batch, object};
 pub use columns::{documentation, hash_of};
 pub use entry::{Entry, Joiner};
 pub use manifest::{Listed, Manifest};
+pub(crate) use read::again_when_merged;
 pub use read::{Sealed, Sheet};
 pub use seal::{Report, Sealing, seal, seal_all};
 pub(crate) use select::{Query, number, text};
@@ -55,6 +58,16 @@ pub enum SealedError {
         /// Which file.
         path: PathBuf,
         /// What is wrong with it.
+        what: String,
+    },
+    /// What was sealed is not what the log says.
+    #[error("sealed row {epoch}-{index}: {what}")]
+    Differs {
+        /// The log's epoch.
+        epoch: u32,
+        /// The record's index.
+        index: u64,
+        /// What differs.
         what: String,
     },
     /// Somebody else writes to the directory.

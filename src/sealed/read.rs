@@ -4,15 +4,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
+use arrow_array::cast::AsArray as _;
+use arrow_array::types::Int64Type;
 use arrow_array::{BooleanArray, RecordBatch};
+use arrow_schema::ArrowError;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
-    ArrowPredicateFn, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder, RowFilter,
+    ArrowPredicate, ArrowPredicateFn, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder, RowFilter,
 };
+use parquet::schema::types::SchemaDescriptor;
 
 use super::SealedError;
 use super::manifest::{Listed, Manifest};
 use super::select::{self, Query};
+use crate::archive::{ArchiveError, DataDir};
 
 /// Rows of a batch.
 const BATCH_ROWS: usize = 8_192;
@@ -83,6 +88,7 @@ impl Sheet {
         }
         let names: BTreeSet<&str> = columns.iter().copied().chain(query.columns()).collect();
         let Some(builder) = self.begin(query)? else { return Ok(()) };
+        let builder = only(builder, query, None);
         for batch in self.read(builder, &names)? {
             let batch = batch.map_err(|error| self.damaged(error))?;
             take(&batch, &query.mask(&batch));
@@ -99,14 +105,9 @@ impl Sheet {
         take: &mut dyn FnMut(&RecordBatch, usize),
     ) -> Result<(), SealedError> {
         let Some(builder) = self.begin(query)? else { return Ok(()) };
-        let index = ProjectionMask::columns(builder.parquet_schema(), ["index"]);
-        let among = move |batch: RecordBatch| {
-            let wanted = |row| select::number(&batch, "index", row).is_some_and(|index| indexes.contains(&index));
-            Ok(BooleanArray::from_iter((0..batch.num_rows()).map(|row| Some(wanted(row)))))
-        };
-        let filter = RowFilter::new(vec![Box::new(ArrowPredicateFn::new(index, among))]);
+        let builder = only(builder, query, Some(indexes));
         let names: BTreeSet<&str> = columns.iter().copied().collect();
-        for batch in self.read(builder.with_row_filter(filter), &names)? {
+        for batch in self.read(builder, &names)? {
             let batch = batch.map_err(|error| self.damaged(error))?;
             (0..batch.num_rows()).for_each(|row| take(&batch, row));
         }
@@ -146,4 +147,47 @@ impl Sheet {
     fn damaged(&self, error: impl std::fmt::Display) -> SealedError {
         SealedError::damaged(&self.path)(error.to_string())
     }
+}
+
+/// Runs a reader, and again from the start when a file was merged into another under its feet: the manifest names that one now.
+pub(crate) fn again_when_merged<T>(
+    data: &DataDir,
+    origin: &str,
+    mut read: impl FnMut(&Sealed) -> Result<T, ArchiveError>,
+) -> Result<T, ArchiveError> {
+    const LOOKS: usize = 5;
+    let mut looks = 1;
+    loop {
+        let sealed = Sealed::open(&data.evidence(), origin, &data.reader().epochs()?)?;
+        match read(&sealed) {
+            Err(ArchiveError::Sealed(error)) if error.is_gone() && looks < LOOKS => looks += 1,
+            done => return done,
+        }
+    }
+}
+
+/// Reads all other columns of those rows alone that have the query's foremost number, and one of these indexes.
+fn only(
+    builder: ParquetRecordBatchReaderBuilder<File>,
+    query: &Query,
+    indexes: Option<BTreeSet<i64>>,
+) -> ParquetRecordBatchReaderBuilder<File> {
+    let schema = builder.parquet_schema();
+    let foremost = query.foremost().map(|(column, wanted)| number_is(schema, column, move |number| number == wanted));
+    let indexed = indexes.map(|indexes| number_is(schema, "index", move |index| indexes.contains(&index)));
+    let filter = RowFilter::new(foremost.into_iter().chain(indexed).collect());
+    builder.with_row_filter(filter)
+}
+
+fn number_is(
+    schema: &SchemaDescriptor,
+    column: &'static str,
+    wanted: impl Fn(i64) -> bool + Send + 'static,
+) -> Box<dyn ArrowPredicate> {
+    let among = move |batch: RecordBatch| {
+        let numbers = batch.columns().first().and_then(|numbers| numbers.as_primitive_opt::<Int64Type>());
+        let numbers = numbers.ok_or_else(|| ArrowError::SchemaError(format!("{column} has no integers")))?;
+        Ok(numbers.iter().map(|number| Some(number.is_some_and(&wanted))).collect::<BooleanArray>())
+    };
+    Box::new(ArrowPredicateFn::new(ProjectionMask::columns(schema, [column]), among))
 }

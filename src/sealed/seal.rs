@@ -17,7 +17,7 @@ use crate::evidence::{Lock, NotLocked};
 use crate::values::Timestamp;
 
 /// Rows that are made into one batch: the arrays of a whole range would double what sealing holds.
-const BATCH_ROWS: usize = 8_192;
+pub(super) const BATCH_ROWS: usize = 8_192;
 
 /// How to seal.
 #[derive(Clone, Debug)]
@@ -103,7 +103,7 @@ fn run(
     for epoch in data.reader().epochs()? {
         let dir = data.evidence().join(format!("epoch-{epoch}")).join("parquet");
         let joiner = Joiner::new(data, origin);
-        let mut pass = Pass { data, origin, epoch, sealing, dir, joiner, go_on: &mut *go_on, report: &mut report };
+        let mut pass = Pass { origin, epoch, sealing, dir, joiner, go_on: &mut *go_on, report: &mut report };
         if pass.run(until(data, epoch)?)?.is_break() {
             report.stopped = true;
             break;
@@ -114,7 +114,6 @@ fn run(
 
 /// One run over one epoch.
 struct Pass<'a> {
-    data: &'a DataDir,
     origin: &'a str,
     epoch: u32,
     sealing: &'a Sealing,
@@ -159,7 +158,7 @@ impl Pass<'_> {
     }
 
     fn seal_range(&mut self, manifest: &mut Manifest, end: u64) -> Result<ControlFlow<()>, ArchiveError> {
-        let entries = self.entries(manifest.next_index, end)?;
+        let entries = self.joiner.entries(self.epoch, manifest.next_index, end)?;
         let mut days: BTreeMap<u64, Vec<&Entry>> = BTreeMap::new();
         for entry in &entries {
             days.entry(entry.located.record.at().as_millis() / DAY_MS).or_default().push(entry);
@@ -182,26 +181,6 @@ impl Pass<'_> {
         manifest.next_index = end;
         manifest.write(&self.dir)?;
         Ok(ControlFlow::Continue(()))
-    }
-
-    fn entries(&mut self, first: u64, end: u64) -> Result<Vec<Entry>, ArchiveError> {
-        let joiner = &mut self.joiner;
-        let (mut entries, mut failed) = (Vec::new(), None);
-        self.data.each_of(self.epoch, first, self.origin, |located| {
-            if located.index >= end {
-                return ControlFlow::Break(());
-            }
-            match joiner.entry(located) {
-                Ok(entry) => entries.push(entry),
-                Err(error) => failed = Some(error),
-            }
-            if failed.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        })?;
-        match failed {
-            Some(error) => Err(error),
-            None if u64::try_from(entries.len()).is_ok_and(|count| count == end.saturating_sub(first)) => Ok(entries),
-            None => Err(ArchiveError::Unreadable { index: first, why: "records of this range are missing".to_owned() }),
-        }
     }
 
     fn write(&self, day: u64, rows: &[&Entry]) -> Result<Made, SealedError> {
@@ -311,6 +290,11 @@ impl Pass<'_> {
 }
 
 const DAY_MS: u64 = 86_400_000;
+
+/// The day of a moment, as directories are named by it.
+pub(super) fn day_of(at: Timestamp) -> String {
+    day_name(at.as_millis() / DAY_MS)
+}
 
 fn day_name(day: u64) -> String {
     let text = Timestamp::from_millis(day.saturating_mul(DAY_MS)).to_string();

@@ -18,11 +18,13 @@ use crate::listing::Filter;
 use crate::values::Timestamp;
 
 /// A listing's filter, as conditions on columns of one epoch. All must hold.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Query {
     texts: Vec<(&'static str, String)>,
     /// From and to, both included.
     ranges: Vec<(&'static str, i64, i64)>,
+    /// What `key_hash` must be. Not a range: the clients of a page have many keys, so that its bounds rule nothing out.
+    key_hash: Option<i64>,
     /// Columns that must have a value.
     present: Vec<&'static str>,
     /// Only answers to callers.
@@ -48,6 +50,7 @@ impl Query {
         if let Some(client) = &filter.client {
             ranges.push(("client_hash", hash_of(client), hash_of(client)));
         }
+        let key_hash = filter.key.as_deref().map(hash_of);
         if filter.since.is_some() || filter.until.is_some() {
             let since = filter.since.map_or(0, millis);
             ranges.push(("at", since, filter.until.map_or(i64::MAX, |until| millis(until).saturating_sub(1))));
@@ -64,7 +67,7 @@ impl Query {
         ];
         let texts = texts.into_iter().filter_map(|(name, wanted)| Some((name, wanted?))).collect();
         let present = if filter.overridden { vec!["overridden", "decision"] } else { Vec::new() };
-        Some(Self { texts, ranges, present, answered: !filter.all_kinds })
+        Some(Self { texts, ranges, key_hash, present, answered: !filter.all_kinds })
     }
 
     /// The columns that [`Self::mask`] looks at.
@@ -73,6 +76,11 @@ impl Query {
         let ranges = self.ranges.iter().map(|(name, ..)| *name);
         let all = texts.chain(ranges).chain(self.present.iter().copied());
         all.chain(self.answered.then_some("kind")).collect()
+    }
+
+    /// The column that is looked at before any other, and what it must be.
+    pub(crate) fn foremost(&self) -> Option<(&'static str, i64)> {
+        self.key_hash.map(|hash| ("key_hash", hash))
     }
 
     /// Whether a file may have wanted rows.

@@ -36,7 +36,7 @@ async fn decisions_are_listed_newest_first_by_what_they_say() {
         (vec!["ok", "ok", "anchor.none", "grant.scope", "ok"], &json!(true), &Value::Null)
     );
     for (row, answer) in page["decisions"].as_array().unwrap().iter().zip(answers.iter().rev()) {
-        assert_eq!((&row["id"], &row["at"], &row["leaf"]), (&answer["id"], &answer["at"], &answer["evidence"]["leaf"]));
+        assert_eq!((&row["id"], &row["at"], &row["index"]), (&answer["id"], &answer["at"], &answer["evidence"]["index"]));
         assert_eq!((&row["client"], &row["decision"]), (&answer["client"]["id"], &answer["decision"]));
     }
     let key =

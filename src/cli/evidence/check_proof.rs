@@ -65,12 +65,16 @@ impl CheckProof {
             let text = String::from_utf8_lossy(&read_file(path, "name the policy file")?).into_owned();
             return Policy::parse(&text).map_err(|error| Failure::new(path.display(), error, "correct the policy").usage());
         }
-        let given = self.key.as_deref().unwrap_or_default();
-        let key = given.parse::<Vkey>().or_else(|error| match std::fs::read_to_string(Path::new(given)) {
-            Ok(text) => text.trim().parse::<Vkey>(),
-            Err(_) => Err(error),
-        });
-        let advice = "`countersign evidence key` prints it where the log is";
-        key.map(Policy::of_log).map_err(|error| Failure::new("--key", error, advice).usage())
+        vkey("--key", self.key.as_deref().unwrap_or_default()).map(Policy::of_log)
     }
+}
+
+/// A public key, or a file that holds it.
+pub(super) fn vkey(option: &str, given: &str) -> Result<Vkey, Failure> {
+    let key = given.parse::<Vkey>().or_else(|error| match std::fs::read_to_string(Path::new(given)) {
+        Ok(text) => text.trim().parse::<Vkey>(),
+        Err(_) => Err(error),
+    });
+    let advice = "`countersign evidence key` prints it where the log is";
+    key.map_err(|error| Failure::new(option, error, advice).usage())
 }

@@ -6,14 +6,16 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::{Value, json};
 
+use super::check_proof;
 use super::filters::Filters;
 use crate::cli::context::{Context, json_text};
 use crate::cli::failure::{Failure, one_line};
-use crate::cli::paint::Paint;
+use crate::cli::paint::{Mark, Paint};
 use crate::cli::remote::{Remote, encoded};
 use crate::cli::{Outcome, args, table};
 use countersign::archive::DataDir;
-use countersign::listing::{self, Filter, HISTOGRAM_MAX, Histogram, PAGE_MAX};
+use countersign::evidence::merkle::Vkey;
+use countersign::listing::{self, Counts, Filter, HISTOGRAM_MAX, Histogram, PAGE_MAX, VALUES_MAX};
 use countersign::values::Timestamp;
 
 /// Decisions, newest first.
@@ -34,36 +36,53 @@ pub(crate) struct List {
     /// Where the page before ended
     #[arg(long)]
     cursor: Option<String>,
+    /// Compare each row with its record in the log, and prove that record against the newest signed checkpoint
+    #[arg(long, conflicts_with_all = ["count_by", "histogram"])]
+    verify: bool,
+    /// The log's public key, or a file that holds it, one for each epoch; else what lies beside the log is trusted
+    #[arg(long, value_name = "VKEY|FILE", requires = "verify")]
+    vkey: Vec<String>,
 }
 
 impl List {
     pub(super) fn run(&self, context: &Context) -> Result<Outcome, Failure> {
         let remote = Remote::of(context)?;
-        let local = self.count_by.is_some() || self.histogram.is_some() || self.filters.all || self.filters.statement.is_some();
+        let counted = self.count_by.is_some() || self.histogram.is_some();
+        let local = counted || self.verify || self.filters.all || self.filters.statement.is_some();
         if let (Some(server), false) = (&remote, local) {
             let page = context.block_on(server.send("GET", &self.path(), None))??;
             return Ok(outcome(context, &page));
         }
         if let Some(_server) = remote {
-            let what = "a server does not answer --count-by, --histogram, --all and --statement";
+            let what = "a server does not answer --count-by, --histogram, --verify, --all and --statement";
             return Err(Failure::new("evidence list", what, "leave --server out and name the data directory").usage());
         }
         let config = context.config()?;
         let (data, origin) = (DataDir::open(&config.data_dir)?, config.log_origin());
         let filter = self.filter()?;
         if let Some(field) = &self.count_by {
-            let counts = listing::count_by(&data, &origin, &filter, field)?.unwrap_or_default();
-            return Ok(Outcome::done(if context.global.json {
-                json_text(&json!({ "field": field, "counts": counts }))
-            } else {
-                render_counts(counts)
-            }));
+            let Counts { counts, complete } = listing::count_by(&data, &origin, &filter, field)?.unwrap_or_default();
+            if context.global.json {
+                let report = json!({ "field": field, "counts": counts, "complete": complete });
+                return Ok(Outcome::done(json_text(&report)));
+            }
+            let mut outcome = Outcome::done(render_counts(counts));
+            if !complete {
+                outcome.notes.push(format!(
+                    "more than {VALUES_MAX} values: others are left out; ask for fewer rows, by --since and --until"
+                ));
+            }
+            return Ok(outcome);
         }
         if let Some(step) = self.histogram {
             let histogram = listing::histogram(&data, &origin, &filter, step)?;
             return Ok(shown(context, step, &histogram));
         }
-        let page = listing::list(&data, &origin, &filter, usize::from(self.limit).min(PAGE_MAX))?;
+        let mut page = listing::list(&data, &origin, &filter, usize::from(self.limit).min(PAGE_MAX))?;
+        if self.verify {
+            let keys: Result<Vec<Vkey>, Failure> = self.vkey.iter().map(|given| check_proof::vkey("--vkey", given)).collect();
+            page.verify(&data, &origin, &keys?)?;
+        }
         let page = serde_json::to_value(&page).map_err(|error| Failure::new("evidence", error, "please report this"))?;
         Ok(outcome(context, &page))
     }
@@ -116,35 +135,70 @@ fn render(page: &Value, paint: Paint, quiet: bool) -> String {
     if rows.is_empty() {
         return if quiet { String::new() } else { "nothing matches\n".to_owned() };
     }
-    let text = |row: &Value, name: &str| row.get(name).and_then(Value::as_str).unwrap_or("-").to_owned();
+    let verified = page.get("verified").and_then(Value::as_array);
     let mut lines = Vec::new();
     if !quiet {
         let events = rows.iter().any(|row| row.get("what").is_some_and(Value::is_string));
         let names = ["AT", "DECISION", "CODE", "CLIENT", "ANCHOR", "ID"].into_iter().chain(events.then_some("WHAT"));
+        let names = verified.map(|_| "VERIFIED").into_iter().chain(names);
         lines.push(names.map(|t| paint.dim(t)).collect::<Vec<_>>());
     }
-    lines.extend(rows.iter().map(|row| {
-        let at = text(row, "at");
-        let at = format!("{} {}", at.get(..10).unwrap_or("-"), at.get(11..23).unwrap_or_default());
-        if let Some(what) = row.get("what").and_then(Value::as_str) {
-            let of = row.get("of").and_then(Value::as_str).map(|id| format!("{id}: ")).unwrap_or_default();
-            let (kind, what) = (paint.dim(&text(row, "kind")), paint.dim(&format!("{of}{}", brief(what))));
-            return vec![at, kind, String::new(), text(row, "client"), text(row, "anchor"), place(row), what];
-        }
-        let word = text(row, "decision");
-        let word = match word.as_str() {
-            "allow" => paint.good(&word),
-            "deny" => paint.bad(&word),
-            _ => paint.warn(&word),
-        };
-        let code = match row.get("overridden").and_then(Value::as_u64) {
-            Some(order) => format!("{} {}", text(row, "code"), paint.warn(&format!("by override {order}"))),
-            None => text(row, "code"),
-        };
-        let id = row.get("id").and_then(Value::as_str).map_or_else(|| place(row), str::to_owned);
-        vec![at, word, code, text(row, "client"), text(row, "anchor"), id]
-    }));
-    table::columns(&lines, "")
+    let mark = |row: &Value| match row.get("verified").and_then(Value::as_bool) {
+        Some(true) => Some(paint.mark(Mark::Good)),
+        Some(false) => Some(paint.dim("not yet")),
+        None => None,
+    };
+    lines.extend(rows.iter().map(|row| mark(row).into_iter().chain(cells(row, paint)).collect()));
+    let mut shown = table::columns(&lines, "");
+    if let (Some(against), false) = (verified, quiet) {
+        shown.push_str(&verified_lines(rows, against, paint));
+    }
+    shown
+}
+
+/// What a row shows.
+fn cells(row: &Value, paint: Paint) -> Vec<String> {
+    let text = |name: &str| row.get(name).and_then(Value::as_str).unwrap_or("-").to_owned();
+    let at = text("at");
+    let at = format!("{} {}", at.get(..10).unwrap_or("-"), at.get(11..23).unwrap_or_default());
+    if let Some(what) = row.get("what").and_then(Value::as_str) {
+        let of = row.get("of").and_then(Value::as_str).map(|id| format!("{id}: ")).unwrap_or_default();
+        let (kind, what) = (paint.dim(&text("kind")), paint.dim(&format!("{of}{}", brief(what))));
+        return vec![at, kind, String::new(), text("client"), text("anchor"), place(row), what];
+    }
+    let word = text("decision");
+    let word = match word.as_str() {
+        "allow" => paint.good(&word),
+        "deny" => paint.bad(&word),
+        _ => paint.warn(&word),
+    };
+    let code = match row.get("overridden").and_then(Value::as_u64) {
+        Some(order) => format!("{} {}", text("code"), paint.warn(&format!("by override {order}"))),
+        None => text("code"),
+    };
+    let id = row.get("id").and_then(Value::as_str).map_or_else(|| place(row), str::to_owned);
+    vec![at, word, code, text("client"), text("anchor"), id]
+}
+
+/// What the rows of each epoch were verified against, and how many could not be.
+fn verified_lines(rows: &[Value], against: &[Value], paint: Paint) -> String {
+    let text = |value: &Value, name: &str| value.get(name).and_then(Value::as_str).unwrap_or("-").to_owned();
+    let is = |row: &&Value, verified: bool| row.get("verified").and_then(Value::as_bool) == Some(verified);
+    let mut lines = String::new();
+    for checkpoint in against {
+        let (log, root) = (text(checkpoint, "log"), text(checkpoint, "root"));
+        let of = |row: &&Value| row.get("epoch").is_some_and(|epoch| log.rsplit('/').next() == Some(&*epoch.to_string()));
+        let count = rows.iter().filter(|row| is(row, true)).filter(of).count();
+        let size = checkpoint.get("size").and_then(Value::as_u64).unwrap_or(0);
+        let (mark, all) = (paint.mark(Mark::Good), rows.len());
+        lines.push_str(&format!(
+            "{mark} {count} of {all} rows verified against the checkpoint of {log} with size {size}, root {root}\n"
+        ));
+    }
+    match rows.iter().filter(|row| is(row, false)).count() {
+        0 => lines,
+        count => format!("{lines}{count} of {} rows are what their records say, and not yet in a checkpoint\n", rows.len()),
+    }
 }
 
 /// What `evidence show` takes for a record that is not an answer.
@@ -226,6 +280,12 @@ mod tests {
         let start = event("start", 0, "opened by countersign/0.1.0");
         let page = json!({ "decisions": [grant, row("allow", "ok"), changed, start], "complete": false, "cursor": "1-0" });
         insta::assert_snapshot!("all_kinds", render(&page, Paint::plain(), false));
+        let (mut proven, mut recent) = (row("allow", "ok"), row("deny", "grant.scope"));
+        (proven["verified"], proven["epoch"]) = (json!(true), json!(1));
+        (recent["verified"], recent["epoch"]) = (json!(false), json!(1));
+        let against = json!({ "log": "v.example/evidence/eu/r1/1", "size": 9, "root": "sha256:0a" });
+        let page = json!({ "decisions": [recent, proven], "complete": true, "verified": [against] });
+        insta::assert_snapshot!("verified", render(&page, Paint::plain(), false));
         assert_eq!(render(&json!({ "decisions": [] }), Paint::plain(), false), "nothing matches\n");
         let counts = [("a".to_owned(), 2), ("b".to_owned(), 10), ("c".to_owned(), 2)];
         let at = |hour: u64| Timestamp::from_secs(1_795_305_600 + hour * 3600);

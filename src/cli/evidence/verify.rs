@@ -8,18 +8,24 @@ use crate::cli::context::{Context, json_text};
 use crate::cli::failure::Failure;
 use crate::cli::paint::Mark;
 use crate::cli::{Outcome, exit, table};
+use countersign::archive::DataDir;
+use countersign::config::Config;
 use countersign::evidence::{Audit, LogReader};
 use countersign::revocation::kill_log::KillLog;
+use countersign::sealed::{self, Compared};
 
 /// Audit the whole log.
 #[derive(Args)]
 #[command(
     after_help = "Exit code 1 at the first damage, which is named with its place, and when the log contradicts a checkpoint."
 )]
-pub(crate) struct Verify {}
+pub(crate) struct Verify {
+    /// Also compare the Parquet files with the log: every row in every column, and that each sealed record has one row
+    #[arg(long)]
+    sealed: bool,
+}
 
 impl Verify {
-    #[expect(clippy::unused_self, reason = "every subcommand is run the same way")]
     pub(super) fn run(&self, context: &Context) -> Result<Outcome, Failure> {
         let config = context.config()?;
         let advice = "keep the directory as it is, and compare it with a backup";
@@ -37,6 +43,8 @@ impl Verify {
         let records: u64 = audit.epochs.iter().map(|epoch| epoch.records).sum();
         let sound = audit.epochs.iter().all(|epoch| epoch.contradiction.is_none());
         let exit = if sound { exit::OK } else { exit::FAILURE };
+        // A log that is not sound is nothing to compare with.
+        let compared = if self.sealed && sound { Some(compared(context, &config)?) } else { None };
         if context.global.json {
             let epochs: Vec<_> = audit
                 .epochs
@@ -47,12 +55,33 @@ impl Verify {
                             "unfinished_bytes": epoch.unfinished, "log_id": epoch.log_id })
                 })
                 .collect();
-            let report =
+            let mut report =
                 json!({ "ok": sound, "records": records, "blobs": audit.blobs, "kill_orders": orders, "epochs": epochs });
+            if let (Some(Compared { rows, files }), Some(report)) = (compared, report.as_object_mut()) {
+                report.insert("sealed".to_owned(), json!({ "rows": rows, "files": files }));
+            }
             return Ok(Outcome::done(json_text(&report)).exit(exit));
         }
-        Ok(Outcome::done(render(&audit, records, orders, context)).exit(exit))
+        let mut text = render(&audit, records, orders, context);
+        if let Some(Compared { rows, files }) = compared {
+            let mark = context.paint.mark(Mark::Good);
+            text.push_str(&format!(
+                "{mark} {rows} rows in {files} Parquet files: each is what its record says, and none is missing\n"
+            ));
+        }
+        Ok(Outcome::done(text).exit(exit))
     }
+}
+
+fn compared(context: &Context, config: &Config) -> Result<Compared, Failure> {
+    let data = DataDir::open(&config.data_dir)?;
+    let bar = progress(context, "{bar:40} {pos}/{len} {eta}");
+    let compared = sealed::compare(&data, &config.log_origin(), &mut |read, total| {
+        bar.set_length(total);
+        bar.set_position(read);
+    });
+    bar.finish_and_clear();
+    Ok(compared?)
 }
 
 /// A bar on a terminal; nothing anywhere else.
