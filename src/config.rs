@@ -112,6 +112,8 @@ pub struct Evidence {
     pub seal: String,
     /// How often it is sent there, in seconds: what is younger is lost with this machine. Each time costs a few requests.
     pub seal_every_s: u64,
+    /// After so many days, addresses of callers are erased; records and proofs stay whole. 0: never.
+    pub personal_days: u64,
     /// Free space below which decisions are refused, in MiB. Zero: the disk fills, and the last write is the one that fails.
     pub reserve_mb: u64,
     /// Who is asked to cosign our checkpoints (c2sp.org/tlog-witness).
@@ -221,7 +223,14 @@ impl Default for Cache {
 
 impl Default for Evidence {
     fn default() -> Self {
-        Self { segment_entries: 65_536, seal: String::new(), seal_every_s: 60, reserve_mb: 256, witnesses: Vec::new() }
+        Self {
+            segment_entries: 65_536,
+            seal: String::new(),
+            seal_every_s: 60,
+            personal_days: 0,
+            reserve_mb: 256,
+            witnesses: Vec::new(),
+        }
     }
 }
 

@@ -14,6 +14,7 @@ pub mod archive;
 pub mod clock;
 pub mod config;
 pub mod demo;
+pub mod erasure;
 pub mod evidence;
 pub mod export;
 pub mod fetch;

@@ -429,6 +429,7 @@ pub fn what(record: &Record) -> Option<String> {
         Record::RulesChange(change) => change.refused.clone().unwrap_or_else(|| change.rules.to_string()),
         Record::Revocation(r) => format!("{} {} {} {}", r.sequence, r.action, r.target_kind, r.target),
         Record::Override(given) => format!("{} override {} until {}", given.sequence, given.client, given.until),
+        Record::Erasure(erasure) => format!("addresses of {} days before {} were erased", erasure.days, erasure.before),
         Record::Review(review) => format!("{} review of override {} of {}", review.sequence, review.reviews, review.client),
         Record::Grant(grant) => {
             let scopes = if grant.scopes.is_empty() { "no scope".to_owned() } else { grant.scopes.join(" ") };

@@ -23,7 +23,7 @@ mod facts;
 mod id;
 mod overrides;
 
-pub use events::{Changes, Gap, Grant, RulesPart, ToolBinding};
+pub use events::{Changes, Erasure, Gap, Grant, RulesPart, ToolBinding};
 pub use exhibit::{ExhibitRef, exhibits};
 pub use facts::{ClientFacts, REDIRECTS_MAX_BYTES};
 pub use id::{DecisionId, LogMark};
@@ -65,6 +65,9 @@ pub enum Record {
     /// Policies changed.
     #[n(10)]
     PolicyChange(#[n(0)] Box<RulesPart>),
+    /// Addresses were erased.
+    #[n(11)]
+    Erasure(#[n(0)] Erasure),
 }
 
 /// How a record says where a request came from.
@@ -268,7 +271,7 @@ pub struct NotARecord(String);
 
 impl Record {
     /// All that [`Self::kind`] says.
-    pub const KINDS: [&'static str; 12] = [
+    pub const KINDS: [&'static str; 13] = [
         "start",
         "resolution",
         "evaluation",
@@ -281,6 +284,7 @@ impl Record {
         "policy_change",
         "override",
         "review",
+        "erasure",
     ];
 
     /// The record's bytes.
@@ -316,6 +320,7 @@ impl Record {
             Self::AnchorChange(record) | Self::PolicyChange(record) => record.at,
             Self::Override(record) => record.at,
             Self::Review(record) => record.at,
+            Self::Erasure(record) => record.at,
         }
     }
 
@@ -335,6 +340,7 @@ impl Record {
             Self::PolicyChange(_) => "policy_change",
             Self::Override(_) => "override",
             Self::Review(_) => "review",
+            Self::Erasure(_) => "erasure",
         }
     }
 

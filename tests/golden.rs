@@ -10,8 +10,8 @@ use countersign::archive::DataDir;
 use countersign::evidence::LogReader;
 use countersign::judge::revocation::TargetKind;
 use countersign::record::{
-    ClientFacts, DecisionId, Evaluation, ExhibitRef, Gap, Grant, OutcomeRef, Override, Record, Review, Revocation, RulesChange,
-    RulesPart, Start, ToolBinding, Use,
+    ClientFacts, DecisionId, Erasure, Evaluation, ExhibitRef, Gap, Grant, OutcomeRef, Override, Record, Review, Revocation,
+    RulesChange, RulesPart, Start, ToolBinding, Use,
 };
 use countersign::replay::Replay;
 use countersign::values::{Digest, Timestamp};
@@ -148,6 +148,7 @@ fn records() -> Vec<(&'static str, Record)> {
         ("revocation", Record::Revocation(order)),
         ("use-overridden", Record::Use(overridden)),
         ("override", Record::Override(given())),
+        ("erasure", Record::Erasure(Erasure { at, before: at, days: 3 })),
         ("review", Record::Review(review())),
     ]
     .into_iter()

@@ -14,6 +14,7 @@ mod cli;
 mod compile_fail;
 mod corpus;
 mod delegation;
+mod erasure;
 mod evidence;
 mod export;
 mod fetch;

@@ -10,10 +10,12 @@ use tokio::sync::mpsc;
 use super::context::Context;
 use super::failure::Failure;
 use super::{Outcome, exit, verify};
+use countersign::erasure::Erased;
 use countersign::evidence;
+use countersign::evidence::personal::Day;
 use countersign::http::{App, Server};
 use countersign::keep::{self, Keeping};
-use countersign::sealed::{Background, Sealing};
+use countersign::sealed::{Background, Erasing, Sealing};
 use countersign::service::Service;
 
 const EXAMPLES: &str = "\
@@ -58,7 +60,8 @@ impl Serve {
         let server = server.map_err(|error| Failure::new("cannot listen", error, advice))?;
         let url = server.url().map_err(|error| Failure::new("cannot listen", error, advice))?;
         let reloading = tokio::spawn(reload(service.clone(), hangup));
-        let sealing = Background::start(&config.data_dir, config.log_origin(), Sealing::new(&config.region));
+        let erasing = (config.evidence.personal_days > 0).then(|| erasing(&service, config.evidence.personal_days));
+        let sealing = Background::start(&config.data_dir, config.log_origin(), Sealing::new(&config.region), erasing);
         let sealing = sealing.map_err(|error| Failure::new("sealing", error, "check the limits on threads"))?;
         let keeping =
             Keeping::of(&config).map_err(|error| Failure::new("evidence.seal", error, "see docs/evidence-keep.md"))?;
@@ -94,6 +97,21 @@ impl Serve {
             (true, Ok(())) => Ok(Outcome::done(String::new()).exit(exit::IO)),
         }
     }
+}
+
+/// Erases addresses after so many days, and puts it on record.
+fn erasing(service: &Service, days: u64) -> Erasing {
+    let (service, runtime) = (service.clone(), tokio::runtime::Handle::current());
+    let tell = move |before: Day, erased: Erased| {
+        let (service, days) = (service.clone(), u64::try_from(erased.days.len()).unwrap_or(u64::MAX));
+        tracing::info!(%before, days, files = erased.files, "addresses erased");
+        runtime.spawn(async move {
+            if let Err(error) = service.record_erasure(before.begin(), days).await {
+                tracing::error!(%error, "an erasure could not be put on record");
+            }
+        });
+    };
+    Erasing { days, tell: Box::new(tell) }
 }
 
 fn stopped(failure: &evidence::Failure) -> Failure {

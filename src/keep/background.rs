@@ -11,11 +11,14 @@ use tokio::sync::watch;
 use super::{KeepError, Shipper, Store};
 use crate::clock::{self, Clock as _, SystemClock};
 use crate::config::Config;
+use crate::evidence::personal::Day;
 use crate::evidence::{EvidenceLog, Lock, LogReader};
 use crate::publisher::keys::log::LogKey;
 
 /// How often it is looked whether the writer has left a segment, which is sent at once: whatever waits here is what a lost disk takes.
 const LOOK: Duration = Duration::from_secs(5);
+/// How often values that have become too old are looked for there.
+const ERASE_EVERY: Duration = Duration::from_secs(3600);
 /// How long stopping waits for the last pieces. An orchestrator kills after 30 s or so.
 const LAST: Duration = Duration::from_secs(15);
 /// The thread yields to everything else: decisions come first.
@@ -29,6 +32,7 @@ pub struct Keeping {
     origin: String,
     key: Arc<LogKey>,
     every: Duration,
+    personal_days: u64,
 }
 
 impl Keeping {
@@ -49,6 +53,7 @@ impl Keeping {
             origin: config.log_origin(),
             key: Arc::new(key),
             every: Duration::from_secs(config.evidence.seal_every_s),
+            personal_days: config.evidence.personal_days,
         }))
     }
 
@@ -140,7 +145,7 @@ async fn keep(keeping: &Keeping, log: &EvidenceLog, mut stopped: watch::Receiver
     let current = log.name().rsplit('/').next().and_then(|epoch| epoch.parse().ok()).unwrap_or(1);
     let work = async {
         left_overs(keeping, current).await;
-        let mut rounds = Rounds { keeping, epoch: current, shipper: None, last: None };
+        let mut rounds = Rounds { keeping, epoch: current, shipper: None, last: None, erased: None };
         loop {
             match rounds.round().await {
                 Ok(()) => {}
@@ -176,6 +181,7 @@ struct Rounds<'a> {
     epoch: u32,
     shipper: Option<Shipper>,
     last: Option<std::time::Instant>,
+    erased: Option<std::time::Instant>,
 }
 
 impl Rounds<'_> {
@@ -191,6 +197,10 @@ impl Rounds<'_> {
             let records = u32::try_from(shipper.manifest().records).unwrap_or(u32::MAX);
             metrics::gauge!("countersign_evidence_kept_records").set(records);
             let now = SystemClock.now().as_millis() / 1000;
+            if self.keeping.personal_days > 0 && self.erased.is_none_or(|last| last.elapsed() >= ERASE_EVERY) {
+                shipper.erase_personal(Day::of(SystemClock.now()).before(self.keeping.personal_days)).await?;
+                self.erased = Some(clock::stopwatch());
+            }
             // Its age is the time now minus this, as for witnesses.
             metrics::gauge!("countersign_evidence_kept_seconds").set(u32::try_from(now).unwrap_or(u32::MAX));
         }

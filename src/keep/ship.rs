@@ -215,6 +215,22 @@ impl Shipper {
         Ok(())
     }
 
+    /// Removes the values of days before one. A store that keeps what it has refuses; then it keeps addresses too.
+    ///
+    /// # Errors
+    /// When the store cannot be listed, or refuses.
+    pub async fn erase_personal(&self, before: Day) -> Result<(), KeepError> {
+        for name in self.store.directories(&self.under("personal")).await? {
+            if Day::parse(&name).is_some_and(|day| day < before) {
+                let gone = self.store.list(&self.under(&format!("personal/{name}"))).await?;
+                if let Some(error) = self.store.remove(gone.into_keys().collect()).await.pop() {
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Removes what the manifest before named and this one does not. What cannot be removed does no harm.
     async fn tidy_up(&self, before: &Manifest) {
         let names = |manifest: &Manifest| -> Vec<String> {
@@ -228,7 +244,7 @@ impl Shipper {
             gone.extend([self.under(&Manifest::path(self.epoch, old)), claim_path(&self.origin, round)]);
         }
         for error in self.store.remove(gone).await {
-            tracing::debug!(%error, "left in the store");
+            tracing::warn!(%error, "left in the store");
         }
     }
 

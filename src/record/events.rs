@@ -134,6 +134,21 @@ pub struct ToolBinding {
     pub overridden: Option<u64>,
 }
 
+/// Addresses were erased.
+#[derive(Clone, PartialEq, Debug, Encode, Decode)]
+#[cbor(map)]
+pub struct Erasure {
+    /// When.
+    #[n(0)]
+    pub at: Timestamp,
+    /// Those of records before this moment.
+    #[n(1)]
+    pub before: Timestamp,
+    /// How many days had some.
+    #[n(2)]
+    pub days: u64,
+}
+
 /// A part of the rules changed: the anchors, or the policies. Written after the change of the rules that it belongs to.
 #[derive(Clone, PartialEq, Debug, Encode, Decode)]
 #[cbor(map)]

@@ -5,11 +5,11 @@ use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::{Entry, Inner};
+use super::{Entry, Inner, Service};
 use crate::evidence::{AppendError, EvidenceLog, LogReader, ReadError};
 use crate::judge::policy::Permit;
 use crate::judge::{Decision, Rules};
-use crate::record::{Grant, Record, RulesPart, ToolBinding};
+use crate::record::{Erasure, Grant, Record, RulesPart, ToolBinding};
 use crate::values::{Digest, Timestamp};
 
 /// Most grants that are remembered of a resolution, 2 KiB. A client that is asked about with more shapes of request than that has
@@ -96,6 +96,17 @@ impl Granted {
 
     fn lock(&self) -> MutexGuard<'_, VecDeque<Digest>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Service {
+    /// Puts on record that addresses of records before a moment were erased.
+    ///
+    /// # Errors
+    /// When the record cannot be made durable.
+    pub async fn record_erasure(&self, before: Timestamp, days: u64) -> Result<(), AppendError> {
+        let record = Record::Erasure(Erasure { at: self.now(), before, days });
+        self.0.ledger.append(&record, &[]).await.map(|_| ())
     }
 }
 
