@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-use super::fault::{Faulty, Op, random};
+use super::fault::{Faulty, Op};
 use super::recover::recover_reading;
 use super::scan::segments;
 use super::{Append, AppendError, Blob, EvidenceLog, Health, LogOptions, LogReader, OpenError, Receipt};
@@ -40,31 +40,6 @@ fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     panic!("{what}");
 }
 
-/// Appends from several threads at once until the log refuses; gives the receipts, the records, and whether those came with a blob
-/// of the same bytes.
-fn hammer(log: &EvidenceLog, threads: usize) -> Vec<(Receipt, Vec<u8>, bool)> {
-    let workers: Vec<_> = (0..threads)
-        .map(|thread| {
-            let log = log.clone();
-            std::thread::spawn(move || {
-                let mut got = Vec::new();
-                for number in 0.. {
-                    // Of all sizes, so that frames begin and end anywhere within sectors.
-                    let record = format!("{thread}:{number}:").repeat(1 + (thread * 31 + number * 7) % 90).into_bytes();
-                    let document = blob(&record);
-                    let blobs = if number % 5 == 0 { std::slice::from_ref(&document) } else { &[] };
-                    match log.append_blocking(&record, blobs) {
-                        Ok(receipt) => got.push((receipt, record, !blobs.is_empty())),
-                        Err(_) => break,
-                    }
-                }
-                got
-            })
-        })
-        .collect();
-    workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect()
-}
-
 #[test]
 fn after_an_error_of_fdatasync_nobody_gets_a_receipt_and_nothing_is_retried() {
     let dir = tempfile::tempdir().unwrap();
@@ -90,7 +65,7 @@ fn after_an_error_of_fdatasync_nobody_gets_a_receipt_and_nothing_is_retried() {
     assert_eq!(after, [Op::Fdatasync("00000000000000000000.wal".into())], "nothing but the failed call");
     // Another process reads what the disk has.
     let other = tempfile::tempdir().unwrap();
-    faulty.power_cut(dir.path(), other.path(), &mut 1);
+    faulty.power_cut(dir.path(), other.path(), 1);
     let (_log, opened) = EvidenceLog::open(options(other.path())).unwrap();
     assert!(opened.next_index >= 1);
     let found = LogReader::open(options(other.path()).dir).unwrap().get(1, kept.index()).unwrap().unwrap();
@@ -284,47 +259,6 @@ fn a_removed_or_renamed_segment_stops_the_log() {
         }
         assert!(matches!(log.append_blocking(b"y", &[]), Err(AppendError::Failed(_))));
     }
-}
-
-#[test]
-fn a_power_cut_at_any_fdatasync_loses_nothing_that_was_acknowledged() {
-    let mut seed = 42;
-    let mut cut_tails = 0;
-    for round in 0..40 {
-        let dir = tempfile::tempdir().unwrap();
-        let faulty = Faulty::default();
-        let options = LogOptions { segment_bytes: 16 << 10, ..options(dir.path()) };
-        let (log, _) = EvidenceLog::open_on(options.clone(), faulty.storage()).unwrap();
-        let countdown = usize::try_from(random(&mut seed) % 30).unwrap();
-        faulty.set(|faults| faults.hang = Some(countdown));
-        let worker = std::thread::spawn({
-            let log = log.clone();
-            move || hammer(&log, 4)
-        });
-        eventually("the disk hangs", || faulty.trace().iter().filter(|op| matches!(op, Op::Fdatasync(_))).count() >= countdown);
-        std::thread::sleep(Duration::from_millis(5));
-        // The same moment, survived in different ways.
-        let copies: Vec<_> = (0..3).map(|_| tempfile::tempdir().unwrap()).collect();
-        copies.iter().for_each(|copy| faulty.power_cut(dir.path(), copy.path(), &mut seed));
-        faulty.set(|faults| (faults.eio_on_sync, faults.hang) = (Some((0, usize::MAX)), None));
-        let receipts = worker.join().unwrap();
-        for copy in &copies {
-            let options = LogOptions { dir: copy.path().join("evidence"), ..options.clone() };
-            let (log, opened) = EvidenceLog::open(options.clone()).unwrap_or_else(|error| panic!("round {round}: {error}"));
-            cut_tails += usize::from(opened.tail_cut.is_some());
-            log.append_blocking(b"and on it goes", &[]).unwrap();
-            log.close_blocking().unwrap();
-            let reader = LogReader::open(&options.dir).unwrap();
-            for (receipt, record, with_blob) in &receipts {
-                assert_eq!(&reader.get(1, receipt.index()).unwrap().expect("acknowledged").bytes, record);
-                if *with_blob {
-                    assert_eq!(&reader.blob(&Digest::of(record)).unwrap().expect("durable before its record"), record);
-                }
-            }
-            reader.verify(&mut |_| {}).unwrap();
-        }
-    }
-    assert!(cut_tails > 10, "power cuts tore frames: {cut_tails}");
 }
 
 #[test]

@@ -38,17 +38,22 @@ pub struct LogOptions {
     pub queue_rows: usize,
     /// The most bytes of records and new blobs that may wait for the disk.
     pub queue_bytes: usize,
+    /// How large a pack of blobs grows before it gets a successor; the last one is read in full on each start.
+    pub pack_bytes: u64,
     /// Signs checkpoints. Without it the log has no tree.
     pub key: Option<Arc<LogKey>>,
+    /// How often a checkpoint is signed while records come.
+    pub checkpoint_every: Duration,
 }
 
 impl LogOptions {
-    /// With what suits a server: segments of 64 MiB, a reserve of 256 MiB, 65,536 records or 64 MiB queued.
+    /// With what suits a server: segments and packs of 64 MiB, a reserve of 256 MiB, 65,536 records or 64 MiB queued, a checkpoint a second.
     #[must_use]
     pub fn new(dir: impl Into<PathBuf>, origin: impl Into<String>) -> Self {
-        let (segment_bytes, reserve_bytes) = (64 << 20, 256 << 20);
+        let (segment_bytes, pack_bytes, reserve_bytes) = (64 << 20, 64 << 20, 256 << 20);
+        let (queue_rows, queue_bytes, checkpoint_every) = (65_536, 64 << 20, Duration::from_secs(1));
         let (dir, origin) = (dir.into(), origin.into());
-        Self { dir, origin, segment_bytes, reserve_bytes, queue_rows: 65_536, queue_bytes: 64 << 20, key: None }
+        Self { dir, origin, segment_bytes, reserve_bytes, queue_rows, queue_bytes, pack_bytes, key: None, checkpoint_every }
     }
 }
 
@@ -228,7 +233,8 @@ impl EvidenceLog {
     }
 
     pub(crate) fn open_on(options: LogOptions, storage: Arc<dyn Storage>) -> Result<(Self, Opened), OpenError> {
-        let LogOptions { dir, origin, segment_bytes, reserve_bytes, queue_rows, queue_bytes, key } = options;
+        let LogOptions { dir, origin, segment_bytes, reserve_bytes, queue_rows, queue_bytes, .. } = options;
+        let LogOptions { pack_bytes, key, checkpoint_every, .. } = options;
         // Neither what a note has a use for, nor what JSON would have to escape: the name is written into answers as it is.
         let bad = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '+' | '"' | '\\');
         if origin.is_empty() || origin.len() > 200 || origin.contains(bad) {
@@ -244,8 +250,8 @@ impl EvidenceLog {
         let blob_dir = dir.join("blobs");
         create_dirs(storage.as_ref(), &blob_dir).map_err(OpenError::io(&blob_dir, "create"))?;
         let (blobs, blob_trim, next_pack) = BlobStore::recover(&blob_dir)?;
-        let blob_tail_cut = blob_trim.map_or(Ok(None), Trim::apply)?;
-        let tail_cut = recovered.trim.map_or(Ok(None), Trim::apply)?;
+        let trimmed = |trim: Option<Trim>| trim.map_or(Ok(None), |trim| trim.apply(storage.as_ref()));
+        let (blob_tail_cut, tail_cut) = (trimmed(blob_trim)?, trimmed(recovered.trim)?);
         let name: Arc<str> = format!("{origin}/{epoch}").into();
         let last = tree.as_ref().and_then(|tree| tree.last.clone()).map(Arc::new);
         let shared = Arc::new(Shared {
@@ -265,10 +271,12 @@ impl EvidenceLog {
         let next_index = recovered.chain.next_index;
         let clean = tail_cut.is_none() && (recovered.closed || recovered.chain.next_seq == 0);
         let opened = Opened { epoch, next_index, tail_cut, blob_tail_cut, clean, gap };
-        let notary = tree.map(|tree| Notary::start(Arc::clone(&shared), tree)).transpose();
+        let start_notary = |tree| Notary::start(Arc::clone(&shared), tree, Arc::clone(&storage), checkpoint_every);
+        let notary = tree.map(start_notary).transpose();
         let notary = notary.map_err(OpenError::io(&wal, "start the notary thread for"))?;
         let (wal_dir, chain) = (wal.clone(), recovered.chain);
-        let start = Start { storage, wal: wal_dir, segment_bytes, reserve: reserve_bytes, chain, next_pack, notary };
+        let start =
+            Start { storage, wal: wal_dir, segment_bytes, pack_bytes, reserve: reserve_bytes, chain, next_pack, notary };
         let begun = Writer::new(Arc::clone(&shared), start);
         let writer = begun.map_err(|failure| OpenError::io(&wal, "begin a segment in")(std::io::Error::other(failure)))?;
         let thread = std::thread::Builder::new().name("evidence".to_owned()).spawn(|| writer.run());

@@ -50,6 +50,10 @@ mod log;
 pub mod merkle;
 mod notary;
 pub mod notes;
+#[cfg(test)]
+mod power;
+#[cfg(test)]
+mod power_tests;
 pub mod proofs;
 mod queue;
 mod read;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::error::{Damage, OpenError, ReadError};
 use super::frame::{self, Frame, Kind, Rest};
 use super::scan::{Chain, Cursor, segments};
-use super::storage::{Disk, Storage as _};
+use super::storage::Storage;
 use crate::values::Digest;
 
 /// How many bytes at the end of the log are read in full on each start; of older segments only the headers are (that every frame
@@ -37,19 +37,20 @@ impl Trim {
         Self { path: path.to_owned(), offset: end.offset, torn }
     }
 
-    /// Makes it so, durably, and says what was lost. A file in which nothing is left is removed: nothing was ever acknowledged from it,
-    /// and its successor will want the name.
-    pub(crate) fn apply(self) -> Result<Option<TailCut>, OpenError> {
+    /// Makes it so, durably, and says what was lost. Durable is then also what was only in the page cache when the writer was killed:
+    /// it was read, so it will be relied on. A file in which nothing is left is removed: nothing was ever acknowledged from it, and its
+    /// successor will want the name.
+    pub(crate) fn apply(self, storage: &dyn Storage) -> Result<Option<TailCut>, OpenError> {
         let Self { path, offset, torn } = self;
-        let file = std::fs::OpenOptions::new().write(true).open(&path).map_err(OpenError::io(&path, "open"))?;
-        if file.metadata().map_err(OpenError::io(&path, "look at"))?.len() != offset {
-            file.set_len(offset).map_err(OpenError::io(&path, "truncate"))?;
-            file.sync_all().map_err(OpenError::io(&path, "fsync"))?;
+        let file = storage.open(&path).map_err(OpenError::io(&path, "open"))?;
+        if std::fs::metadata(&path).map_err(OpenError::io(&path, "look at"))?.len() != offset {
+            file.truncate(offset).map_err(OpenError::io(&path, "truncate"))?;
         }
+        file.fsync().map_err(OpenError::io(&path, "fsync"))?;
         if offset == 0 {
-            std::fs::remove_file(&path).map_err(OpenError::io(&path, "remove"))?;
+            storage.remove(&path).map_err(OpenError::io(&path, "remove"))?;
             let dir = path.parent().unwrap_or(Path::new("."));
-            Disk.fsync_dir(dir).map_err(OpenError::io(dir, "fsync"))?;
+            storage.fsync_dir(dir).map_err(OpenError::io(dir, "fsync"))?;
         }
         Ok(torn.map(|bytes| TailCut { file: path, offset, bytes }))
     }

@@ -25,8 +25,6 @@ const IDLE: Duration = Duration::from_millis(500);
 /// How often free space is looked up while batches come, unless [`SPACE_BYTES`] come first.
 const SPACE_EVERY: Duration = Duration::from_millis(200);
 const SPACE_BYTES: u64 = 8 << 20;
-/// A pack that has reached this size gets a successor, so that the last one can be read in full on each start.
-const PACK_BYTES: u64 = 64 << 20;
 const MARKER_LEN: u64 = 116;
 /// The longest that the writer waits for the next batch to fill; never longer than two fdatasyncs take.
 const PAUSE: Duration = Duration::from_micros(400);
@@ -128,6 +126,7 @@ pub(crate) struct Writer {
     storage: Arc<dyn Storage>,
     wal: PathBuf,
     segment_bytes: u64,
+    pack_bytes: u64,
     chain: Chain,
     segment: Option<Active>,
     pack: Option<(Active, Chain)>,
@@ -146,6 +145,7 @@ pub(crate) struct Start {
     pub(crate) storage: Arc<dyn Storage>,
     pub(crate) wal: PathBuf,
     pub(crate) segment_bytes: u64,
+    pub(crate) pack_bytes: u64,
     pub(crate) reserve: u64,
     pub(crate) chain: Chain,
     pub(crate) next_pack: u32,
@@ -155,7 +155,7 @@ pub(crate) struct Start {
 impl Writer {
     /// Begins a new segment: after a restart nothing is appended to an old file, whose cached pages may not be what the disk holds.
     pub(crate) fn new(shared: Arc<Shared>, start: Start) -> Result<Self, Failure> {
-        let Start { storage, wal, segment_bytes, reserve, chain, next_pack, notary } = start;
+        let Start { storage, wal, segment_bytes, pack_bytes, reserve, chain, next_pack, notary } = start;
         let space = Space { reserve, looked: None, written: 0 };
         let (segment, pack, scratch) = (None, None, Vec::new());
         let (settled, crowd, last_sync) = (true, 0, Duration::ZERO);
@@ -164,6 +164,7 @@ impl Writer {
             storage,
             wal,
             segment_bytes,
+            pack_bytes,
             chain,
             segment,
             pack,
@@ -343,7 +344,7 @@ impl Writer {
         frame::begin(&mut buffer);
         group.iter().for_each(|blob| frame::push_blob(&mut buffer, &blob.as_stored()));
         let (mut active, mut chain) = match self.pack.take() {
-            Some((active, chain)) if active.offset < PACK_BYTES => (active, chain),
+            Some((active, chain)) if active.offset < self.pack_bytes => (active, chain),
             _ => {
                 let pack = self.next_pack;
                 let path = blobs::pack_path(&self.shared.blob_dir, pack);
@@ -422,7 +423,7 @@ impl Writer {
         let Some(active) = &self.segment else { return Ok(()) };
         if active.offset == 0 {
             // Never used. The next start needs the name; that this fails does no harm, it is done again then.
-            let _ = std::fs::remove_file(&active.path);
+            let _ = self.storage.remove(&active.path);
             return Ok(());
         }
         self.mark(Kind::Closed)?;
