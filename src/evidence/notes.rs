@@ -50,14 +50,16 @@ pub fn all(evidence: &Path, epoch: u32, mut take: impl FnMut(SignedCheckpoint)) 
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(ReadError::io(path)(error)),
     };
-    let mut offset = 0;
+    let (mut offset, mut origin) = (0, String::new());
     while let Some((note, next)) = note_at(&text, offset) {
+        origin.clone_from(&note.checkpoint.origin);
         take(note);
         offset = next;
     }
     let rest = text.get(offset..).unwrap_or_default();
     // Each note was durable before the next was begun.
-    let goes_on = starts(rest).any(|start| note_at(rest, start).is_some());
+    let begins = |at: &usize| !origin.is_empty() && rest.get(*at..).is_some_and(|rest| rest.starts_with(origin.as_bytes()));
+    let goes_on = (1..rest.len()).filter(begins).any(|at| note_at(rest, at).is_some());
     match !goes_on && is_unfinished(rest, u64::try_from(offset).unwrap_or(u64::MAX)) {
         true => Ok(()),
         false => Err(damage(&path, epoch, offset, "this is not a signed checkpoint")),
@@ -93,15 +95,6 @@ fn note_at(text: &[u8], from: usize) -> Option<(SignedCheckpoint, usize)> {
     Some((SignedCheckpoint::parse(text.get(from..end)?)?, end.saturating_add(1)))
 }
 
-/// Where notes may begin: behind each empty line, and behind what was never written.
-fn starts(text: &[u8]) -> impl DoubleEndedIterator<Item = usize> {
-    text.windows(2).enumerate().filter_map(|(at, pair)| match pair {
-        b"\n\n" => Some(at.saturating_add(2)),
-        [0, next] if *next != 0 => Some(at.saturating_add(1)),
-        _ => None,
-    })
-}
-
 fn damage(path: &Path, epoch: u32, offset: usize, reason: &str) -> ReadError {
     let offset = u64::try_from(offset).unwrap_or(u64::MAX);
     Damage { file: path.to_owned(), offset, epoch, index: 0, reason: reason.to_owned() }.into()
@@ -119,8 +112,9 @@ pub(crate) fn last(evidence: &Path, epoch: u32) -> Result<Option<(SignedCheckpoi
     let from = length.saturating_sub(TAIL);
     let tail = super::scan::read_at(&file, from, usize::try_from(TAIL).unwrap_or(0)).map_err(ReadError::io(&path))?;
     // From the end: the remains of a write perhaps, then a whole note. The file's beginning begins one as well.
-    let first = (from == 0).then_some(0);
-    let found = starts(&tail).rev().chain(first).find_map(|start| note_at(&tail, start));
+    let empty_lines = tail.windows(2).enumerate().rev().filter(|(_, pair)| *pair == b"\n\n");
+    let starts = empty_lines.map(|(at, _)| at.saturating_add(2)).chain((from == 0).then_some(0));
+    let found = starts.filter_map(|start| note_at(&tail, start)).next();
     let end = found.as_ref().map_or(0, |(_, end)| *end);
     let ends_at = from.saturating_add(u64::try_from(end).unwrap_or(u64::MAX));
     if (found.is_none() && from > 0) || !is_unfinished(tail.get(end..).unwrap_or_default(), ends_at) {

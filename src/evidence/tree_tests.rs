@@ -152,10 +152,11 @@ fn row_3_a_note_that_lacks_a_sector_was_never_finished() {
     let before = std::fs::read(&path).unwrap();
     run(dir.path(), 1, 1);
     let both = std::fs::read(&path).unwrap();
-    // A sector's end at each byte of the second note, by names of other lengths for the first; the part before it, or behind it, was
-    // not written.
+    // A sector's end at each byte of the second note, by a second signature of some length for the first; the part before it, or
+    // behind it, was not written.
     for boundary in before.len() + 1..both.len() {
-        let note = |parts: [&[u8]; 2]| [&vec![b'x'; 512 - boundary], &before[..], parts[0], parts[1]].concat();
+        let filler = format!("\u{2014} {} {}\n\n", "x".repeat(512 - boundary - 66), "A".repeat(60));
+        let note = |parts: [&[u8]; 2]| [&before[..before.len() - 1], filler.as_bytes(), parts[0], parts[1]].concat();
         let (head, tail) = both[before.len()..].split_at(boundary - before.len());
         for parts in [[&vec![0; head.len()], tail], [head, &vec![0; tail.len()][..]]] {
             std::fs::write(&path, note(parts)).unwrap();
