@@ -46,7 +46,7 @@ pub(crate) struct Faulty(Arc<State>);
 impl Default for Faulty {
     fn default() -> Self {
         let machine = Machine::default();
-        let process = machine.process(None, &mut Dice::new(0));
+        let process = machine.process(None, None, &mut Dice::new(0));
         Self(Arc::new(State { trace: Mutex::default(), faults: Mutex::default(), thawed: Condvar::new(), machine, process }))
     }
 }
@@ -162,8 +162,8 @@ impl StorageFile for FaultyFile {
             } else if *times > 0 {
                 *times -= 1;
                 self.storage.note(Op::Fdatasync(name(&self.path)));
-                self.storage.0.machine.drop_dirty(&self.path);
-                return Err(io::Error::from_raw_os_error(5));
+                self.storage.0.process.fail_next_sync();
+                return self.file.fdatasync();
             }
         }
         drop(faults);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::error::{Damage, ReadError};
 use super::frame::has_hole;
 use super::merkle::{Checkpoint, Note, Vkey, VkeyError};
-use super::storage::{Disk, Storage, StorageFile, open_or_create, replace_file, write_all};
+use super::storage::{Disk, Storage, StorageFile, open_or_create, replace_file, rewrite, write_all};
 
 /// How much of the end of `checkpoints` is read to find the last: more than one note of ours, which has one signature.
 const TAIL: u64 = 4096;
@@ -202,8 +202,10 @@ impl Notes {
     pub(crate) fn open(storage: &Arc<dyn Storage>, evidence: &Path, epoch: u32, end: u64, vkey: &Vkey) -> io::Result<Self> {
         let (storage, dir) = (Arc::clone(storage), evidence.join(format!("epoch-{epoch}")));
         replace_file(storage.as_ref(), &dir, "vkey", &format!("{vkey}\n"))?;
-        let file = open_or_create(storage.as_ref(), &dir.join("checkpoints"))?;
+        let path = dir.join("checkpoints");
+        let file = open_or_create(storage.as_ref(), &path)?;
         file.truncate(end)?;
+        rewrite(file.as_ref(), &path, end.saturating_sub(TAIL), end)?;
         file.fsync()?;
         storage.fsync_dir(&dir)?;
         Ok(Self { storage, dir, file, end })

@@ -40,8 +40,12 @@ impl Dice {
     }
 
     fn pick<T: Copy>(&mut self, from: &[T]) -> T {
-        from[usize::try_from(self.below(from.len() as u64)).unwrap()]
+        from[usize::try_from(self.below(long(from.len()))).unwrap()]
     }
+}
+
+pub(crate) fn long(count: usize) -> u64 {
+    u64::try_from(count).unwrap()
 }
 
 /// How writes tear.
@@ -111,9 +115,11 @@ impl Machine {
         Self { lies, ..Self::default() }
     }
 
-    /// A process that dies in the midst of its so-manieth operation, if it is given one.
-    pub(crate) fn process(&self, dies_at: Option<u64>, dice: &mut Dice) -> Process {
-        let fate = Fate { left: dies_at, dead: false, dice: Dice::new(dice.below(1 << 30)) };
+    /// A process that dies in the midst of its so-manieth operation, and hears of an error from its so-manieth sync of a file, if it is
+    /// given either.
+    pub(crate) fn process(&self, dies_at: Option<u64>, fails_at: Option<u64>, dice: &mut Dice) -> Process {
+        let dice = Dice::new(dice.below(1 << 30));
+        let fate = Fate { left: dies_at, syncs_left: fails_at, dead: false, failed: false, dice };
         Process { machine: self.clone(), fate: Arc::new(Mutex::new(fate)) }
     }
 
@@ -155,15 +161,6 @@ impl Machine {
         }
     }
 
-    /// As after an error of fdatasync: what was written since the last good one is in the page cache, called clean, and never
-    /// reaches the disk.
-    pub(crate) fn drop_dirty(&self, path: &Path) {
-        let mut state = self.state.lock().unwrap();
-        if let Some(Node::File(id)) = state.live.get(path).copied() {
-            state.files[id].pending.clear();
-        }
-    }
-
     fn name(&self, path: &Path, change: impl FnOnce(&mut State) -> NameChange) {
         let mut state = self.state.lock().unwrap();
         let change = change(&mut state);
@@ -173,6 +170,12 @@ impl Machine {
 
     fn changed(&self, id: usize, change: Change) {
         self.state.lock().unwrap().files[id].pending.push(change);
+    }
+
+    /// As after an error of fdatasync: what was written since the last good one is in the page cache, called clean, and never
+    /// reaches the disk.
+    fn drop_dirty(&self, id: usize) {
+        self.state.lock().unwrap().files[id].pending.clear();
     }
 
     fn synced(&self, id: usize) {
@@ -227,7 +230,7 @@ impl FileState {
             lengths.push(length);
             content.resize(content.len().max(at + new.len()).max(length), 0);
             let first = match (tearing, dice.coin()) {
-                (Tearing::Bytes, true) => dice.below(new.len() as u64 + 1) as usize,
+                (Tearing::Bytes, true) => usize::try_from(dice.below(long(new.len()) + 1)).unwrap(),
                 _ => 0,
             };
             content[at..at + first].copy_from_slice(&new[..first]);
@@ -248,7 +251,9 @@ impl FileState {
 
 struct Fate {
     left: Option<u64>,
+    syncs_left: Option<u64>,
     dead: bool,
+    failed: bool,
     dice: Dice,
 }
 
@@ -279,6 +284,25 @@ impl Process {
         self.fate.lock().unwrap().dead
     }
 
+    /// Whether it heard of an error.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.fate.lock().unwrap().failed
+    }
+
+    /// The next sync of a file fails, once.
+    pub(crate) fn fail_next_sync(&self) {
+        self.fate.lock().unwrap().syncs_left = Some(0);
+    }
+
+    /// Whether this sync is the one that fails.
+    fn sync_fails(&self) -> bool {
+        let mut fate = self.fate.lock().unwrap();
+        let fails = fate.syncs_left == Some(0);
+        fate.syncs_left = fate.syncs_left.and_then(|left| left.checked_sub(1));
+        fate.failed |= fails;
+        fails
+    }
+
     fn call(&self) -> io::Result<Doing> {
         let mut fate = self.fate.lock().unwrap();
         if fate.dead {
@@ -295,6 +319,10 @@ impl Process {
             }
             None => Ok(Doing::Done),
         }
+    }
+
+    fn file(&self, file: Box<dyn StorageFile>, id: usize) -> Box<dyn StorageFile> {
+        Box::new(ProcessFile { file, id, process: self.clone() })
     }
 
     fn calling<T>(&self, work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
@@ -318,7 +346,7 @@ impl Storage for Process {
                 state.files.push(FileState::default());
                 NameChange::Add(path.to_owned(), Node::File(id))
             });
-            Ok(Box::new(ProcessFile { file, id, process: self.clone() }) as Box<dyn StorageFile>)
+            Ok(self.file(file, id))
         })
     }
 
@@ -328,7 +356,7 @@ impl Storage for Process {
             let Some(Node::File(id)) = self.machine.state.lock().unwrap().live.get(path).copied() else {
                 panic!("{} was not made through this storage", path.display())
             };
-            Ok(Box::new(ProcessFile { file, id, process: self.clone() }) as Box<dyn StorageFile>)
+            Ok(self.file(file, id))
         })
     }
 
@@ -380,6 +408,10 @@ struct ProcessFile {
 impl ProcessFile {
     fn sync(&self) -> io::Result<()> {
         self.process.calling(|| {
+            if self.process.sync_fails() {
+                self.process.machine.drop_dirty(self.id);
+                return Err(io::Error::from_raw_os_error(5));
+            }
             self.process.machine.synced(self.id);
             Ok(())
         })
@@ -397,7 +429,7 @@ impl StorageFile for ProcessFile {
 
     fn pwrite(&self, bytes: &[u8], at: u64) -> io::Result<usize> {
         let doing = self.process.call()?;
-        let whole = bytes.len() as u64;
+        let whole = long(bytes.len());
         // Who dies in the midst has written some of it.
         let some = match doing {
             Doing::Done => whole,

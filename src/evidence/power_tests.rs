@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::merkle::Frontier;
-use super::power::{Dice, Lies, Machine, Process, Tearing};
+use super::power::{Dice, Lies, Machine, Process, Tearing, long};
 use super::*;
 use crate::publisher::keys::log::LogKey;
 use crate::values::Digest;
@@ -93,7 +93,7 @@ fn live(place: &Path, process: &Process, life: u64, dice: &mut Dice, told: &mut 
     let _ = std::fs::remove_file(place.join("evidence/LOCK"));
     let (log, opened) = match EvidenceLog::open_on(options(place, dice), process.storage()) {
         Ok(found) => found,
-        Err(_) if process.is_dead() => {
+        Err(_) if process.is_dead() || process.has_failed() => {
             tally.died_opening += 1;
             return Ok(());
         }
@@ -146,10 +146,10 @@ fn oracle(place: &Path, told: &Told, tally: &mut Tally) -> Result<(), String> {
             return Err(format!("the checkpoint for {size} records does not hold any more"));
         }
     }
-    tally.receipts += told.receipts.len() as u64;
-    tally.checkpoints += told.checkpoints.len() as u64;
-    tally.segments += std::fs::read_dir(dir.join("epoch-1/wal")).unwrap().count() as u64;
-    tally.packs += std::fs::read_dir(dir.join("blobs")).unwrap().count() as u64;
+    tally.receipts += long(told.receipts.len());
+    tally.checkpoints += long(told.checkpoints.len());
+    tally.segments += long(std::fs::read_dir(dir.join("epoch-1/wal")).unwrap().count());
+    tally.packs += long(std::fs::read_dir(dir.join("blobs")).unwrap().count());
     Ok(())
 }
 
@@ -163,7 +163,8 @@ fn story(seed: u64, lies: Lies, tally: &mut Tally) -> Result<(), String> {
     for life in 0..=lives {
         // Often in the midst of opening, which takes some thirty operations.
         let dies_at = if dice.one_in(3) { dice.below(40) } else { 30 + dice.below(250) };
-        let process = machine.process((life < lives).then_some(dies_at), &mut dice);
+        let fails_at = (life < lives && dice.one_in(4)).then(|| dice.below(60));
+        let process = machine.process((life < lives).then_some(dies_at), fails_at, &mut dice);
         match live(&place, &process, life, &mut dice, &mut told, tally) {
             Err(refused) if tearing == Tearing::Bytes && refused.contains("damaged") => {
                 tally.refused += 1;

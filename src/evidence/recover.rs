@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::error::{Damage, OpenError, ReadError};
 use super::frame::{self, Frame, Kind, Rest};
 use super::scan::{Chain, Cursor, segments};
-use super::storage::Storage;
+use super::storage::{Storage, rewrite};
 use crate::values::Digest;
 
 /// How many bytes at the end of the log are read in full on each start; of older segments only the headers are (that every frame
@@ -27,6 +27,7 @@ pub struct TailCut {
 /// Where a file is to end. Nothing is cut before everything has been looked at: who refuses to open leaves all as it was.
 pub(crate) struct Trim {
     path: PathBuf,
+    last: u64,
     offset: u64,
     torn: Option<u64>,
 }
@@ -34,18 +35,19 @@ pub(crate) struct Trim {
 impl Trim {
     pub(crate) fn to(path: &Path, end: &End) -> Self {
         let torn = if let Rest::Torn { bytes } = end.rest { Some(bytes) } else { None };
-        Self { path: path.to_owned(), offset: end.offset, torn }
+        Self { path: path.to_owned(), last: end.last, offset: end.offset, torn }
     }
 
-    /// Makes it so, durably, and says what was lost. Durable is then also what was only in the page cache when the writer was killed:
-    /// it was read, so it will be relied on. A file in which nothing is left is removed: nothing was ever acknowledged from it, and its
-    /// successor will want the name.
+    /// Makes it so, durably, and says what was lost. The last frame may be in the page cache alone, if the writer was killed before
+    /// fdatasync returned, or died of its error; it was read, so it will be relied on: it is written again. A file in which nothing is
+    /// left is removed: nothing was ever acknowledged from it, and its successor will want the name.
     pub(crate) fn apply(self, storage: &dyn Storage) -> Result<Option<TailCut>, OpenError> {
-        let Self { path, offset, torn } = self;
+        let Self { path, last, offset, torn } = self;
         let file = storage.open(&path).map_err(OpenError::io(&path, "open"))?;
         if std::fs::metadata(&path).map_err(OpenError::io(&path, "look at"))?.len() != offset {
             file.truncate(offset).map_err(OpenError::io(&path, "truncate"))?;
         }
+        rewrite(file.as_ref(), &path, last, offset).map_err(OpenError::io(&path, "write to"))?;
         file.fsync().map_err(OpenError::io(&path, "fsync"))?;
         if offset == 0 {
             storage.remove(&path).map_err(OpenError::io(&path, "remove"))?;
@@ -74,6 +76,8 @@ pub(crate) enum Depth {
 
 /// Where the valid frames of a segment end, and what follows them.
 pub(crate) struct End {
+    /// Where the last valid frame begins.
+    pub(crate) last: u64,
     pub(crate) offset: u64,
     pub(crate) rest: Rest,
     /// What the next bytes were refused for, when they are not just zeros.
@@ -86,6 +90,7 @@ pub(crate) fn walk(path: &Path, chain: &mut Chain, depth: Depth, each: &mut dyn 
     if depth == Depth::Headers {
         skip_by_headers(&mut cursor, chain).map_err(ReadError::io(path))?;
     }
+    let mut last = cursor.offset();
     loop {
         let offset = cursor.offset();
         let wrong = match cursor.peek().map_err(ReadError::io(path))? {
@@ -95,10 +100,11 @@ pub(crate) fn walk(path: &Path, chain: &mut Chain, depth: Depth, each: &mut dyn 
                     each(&frame);
                     let length = frame.header.frame_len();
                     cursor.skip(length);
+                    last = offset;
                     continue;
                 }
                 // A whole, undamaged frame that does not belong here: nothing that a crash leaves behind.
-                Err(wrong) => return Ok(End { offset, rest: Rest::Damaged { later: None }, reason: wrong.to_owned() }),
+                Err(wrong) => return Ok(End { last, offset, rest: Rest::Damaged { later: None }, reason: wrong.to_owned() }),
             },
             Err(wrong) => wrong,
         };
@@ -111,7 +117,7 @@ pub(crate) fn walk(path: &Path, chain: &mut Chain, depth: Depth, each: &mut dyn 
             Rest::Damaged { later: None } => format!("{wrong}, and this is not what an unfinished write looks like"),
             Rest::Torn { .. } | Rest::Clean => wrong.to_string(),
         };
-        return Ok(End { offset, rest, reason });
+        return Ok(End { last, offset, rest, reason });
     }
 }
 

@@ -132,6 +132,13 @@ pub(crate) fn write_all(file: &dyn StorageFile, mut bytes: &[u8], mut at: u64) -
     Ok(())
 }
 
+/// Writes again what is read from this part of the file: after an error of fdatasync pages that never reached the disk are in the cache and
+/// count as written, and another fdatasync would call them durable.
+pub(crate) fn rewrite(file: &dyn StorageFile, path: &Path, from: u64, to: u64) -> io::Result<()> {
+    let length = usize::try_from(to.saturating_sub(from)).unwrap_or(usize::MAX);
+    write_all(file, &super::scan::read_at(&File::open(path)?, from, length)?, from)
+}
+
 /// Whether the error says that space ran out, which passes, unlike all others.
 pub(crate) fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)

@@ -161,7 +161,7 @@ fn row_3_a_note_that_lacks_a_sector_was_never_finished() {
         for parts in [[&vec![0; head.len()], tail], [head, &vec![0; tail.len()][..]]] {
             std::fs::write(&path, note(parts)).unwrap();
             let (found, end) = notes::last(dir.path(), 1).unwrap_or_else(|error| panic!("{boundary}: {error}")).unwrap();
-            assert_eq!((found.checkpoint.size, end), (3, 512 - boundary as u64 + before.len() as u64), "{boundary}");
+            assert_eq!((found.checkpoint.size, end), (3, u64::try_from(512 - boundary + before.len()).unwrap()), "{boundary}");
             let mut sizes = Vec::new();
             notes::all(dir.path(), 1, |signed| sizes.push(signed.checkpoint.size)).unwrap();
             assert_eq!(sizes, [3]);
