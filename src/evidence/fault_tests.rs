@@ -230,6 +230,36 @@ fn a_disk_that_hangs_fills_the_queue_and_no_more() {
 }
 
 #[test]
+fn row_6_a_disk_that_does_not_answer_keeps_nobody_waiting() {
+    let dir = tempfile::tempdir().unwrap();
+    let faulty = Faulty::default();
+    let options = LogOptions { patience: Duration::from_millis(40), ..options(dir.path()) };
+    let (log, _) = EvidenceLog::open_on(options.clone(), faulty.storage()).unwrap();
+    let mut kept = vec![log.append_blocking(b"before", &[]).unwrap()];
+    for round in 0..3 {
+        faulty.set(|faults| faults.hang = Some(0));
+        let at_the_disk = log.append(b"at the disk", &[]);
+        eventually("the writer has it", || matches!(faulty.trace().last(), Some(Op::Pwrite(_))));
+        let queued = log.append(b"queued", &[blob(&[round])]);
+        assert_eq!(at_the_disk.wait(), Err(AppendError::Stalled));
+        assert_eq!(queued.wait(), Err(AppendError::Stalled));
+        assert_eq!(log.append_blocking(b"refused at once", &[]), Err(AppendError::Stalled));
+        assert_eq!((log.health(), log.stats().queued), (Health::Stalled, 1), "nothing piles up");
+        faulty.set(|faults| faults.hang = None);
+        eventually("it answers again", || log.health() == Health::Ok);
+        kept.push(log.append_blocking(b"after", &[]).unwrap());
+    }
+    log.close_blocking().unwrap();
+    drop(log);
+    let reader = LogReader::open(options.dir).unwrap();
+    let records: Vec<_> = reader.records(1, 0).unwrap().map(|record| record.unwrap().bytes).collect();
+    let expect: [&[u8]; 7] = [b"before", b"at the disk", b"after", b"at the disk", b"after", b"at the disk", b"after"];
+    assert_eq!(records, expect, "what was at the disk is in the log, without a receipt; what was queued is not");
+    assert_eq!(kept.iter().map(Receipt::index).collect::<Vec<_>>(), [0, 2, 4, 6]);
+    assert_eq!(reader.verify(&mut |_| {}).unwrap().blobs, 0);
+}
+
+#[test]
 fn the_queue_is_bounded_in_bytes() {
     let dir = tempfile::tempdir().unwrap();
     let faulty = Faulty::default();

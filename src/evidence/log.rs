@@ -20,6 +20,7 @@ use super::recover::{self, Recovered, TailCut, Trim};
 use super::scan::epochs;
 use super::storage::{Disk, Storage, create_dirs};
 use super::wal::{Start, Writer};
+use super::watch::Watch;
 use crate::publisher::keys::log::LogKey;
 use crate::values::Digest;
 
@@ -44,16 +45,20 @@ pub struct LogOptions {
     pub key: Option<Arc<LogKey>>,
     /// How often a checkpoint is signed while records come.
     pub checkpoint_every: Duration,
+    /// How long the disk may take. After that whoever waits is told [`AppendError::Stalled`], and so is who comes, until it answers.
+    pub patience: Duration,
 }
 
 impl LogOptions {
-    /// With what suits a server: segments and packs of 64 MiB, a reserve of 256 MiB, 65,536 records or 64 MiB queued, a checkpoint a second.
+    /// With what suits a server: segments and packs of 64 MiB, a reserve of 256 MiB, 65,536 records or 64 MiB queued, a
+    /// checkpoint a second, ten seconds for the disk.
     #[must_use]
     pub fn new(dir: impl Into<PathBuf>, origin: impl Into<String>) -> Self {
         let (segment_bytes, pack_bytes, reserve_bytes) = (64 << 20, 64 << 20, 256 << 20);
         let (queue_rows, queue_bytes, checkpoint_every) = (65_536, 64 << 20, Duration::from_secs(1));
         let (dir, origin) = (dir.into(), origin.into());
-        Self { dir, origin, segment_bytes, reserve_bytes, queue_rows, queue_bytes, pack_bytes, key: None, checkpoint_every }
+        let (patience, key) = (Duration::from_secs(10), None);
+        Self { dir, origin, segment_bytes, reserve_bytes, queue_rows, queue_bytes, pack_bytes, key, checkpoint_every, patience }
     }
 }
 
@@ -81,6 +86,8 @@ pub enum Health {
     Ok,
     /// Not now: too little space. Passes by itself.
     NoSpace,
+    /// Not now: the disk does not answer. Passes by itself, or not.
+    Stalled,
     /// Not any more: it was closed.
     Closed,
     /// Not any more. The process should end with exit status 74.
@@ -234,7 +241,7 @@ impl EvidenceLog {
 
     pub(crate) fn open_on(options: LogOptions, storage: Arc<dyn Storage>) -> Result<(Self, Opened), OpenError> {
         let LogOptions { dir, origin, segment_bytes, reserve_bytes, queue_rows, queue_bytes, .. } = options;
-        let LogOptions { pack_bytes, key, checkpoint_every, .. } = options;
+        let LogOptions { pack_bytes, key, checkpoint_every, patience, .. } = options;
         // Neither what a note has a use for, nor what JSON would have to escape: the name is written into answers as it is.
         let bad = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '+' | '"' | '\\');
         if origin.is_empty() || origin.len() > 200 || origin.contains(bad) {
@@ -277,7 +284,8 @@ impl EvidenceLog {
         let (wal_dir, chain) = (wal.clone(), recovered.chain);
         let start =
             Start { storage, wal: wal_dir, segment_bytes, pack_bytes, reserve: reserve_bytes, chain, next_pack, notary };
-        let begun = Writer::new(Arc::clone(&shared), start);
+        let watch = Watch::start(&shared, patience).map_err(OpenError::io(&wal, "start a thread for"))?;
+        let begun = Writer::new(Arc::clone(&shared), start, watch);
         let writer = begun.map_err(|failure| OpenError::io(&wal, "begin a segment in")(std::io::Error::other(failure)))?;
         let thread = std::thread::Builder::new().name("evidence".to_owned()).spawn(|| writer.run());
         let thread = thread.map_err(OpenError::io(&wal, "start the writer thread for"))?;
@@ -392,6 +400,7 @@ impl EvidenceLog {
             Some(failure) => Health::Failed(failure.clone()),
             None if shared.stopped.load(Ordering::Acquire) => Health::Closed,
             None if shared.queue.no_space() => Health::NoSpace,
+            None if shared.queue.is_stalled() => Health::Stalled,
             None => Health::Ok,
         }
     }

@@ -16,6 +16,7 @@ use super::notary::Notary;
 use super::queue::{Filling, Work};
 use super::scan::{Chain, segment_name};
 use super::storage::{Storage, StorageFile, is_full, write_all};
+use super::watch::Watch;
 use crate::clock;
 
 /// After this long without work, a marker proves that the last frame was durable.
@@ -138,6 +139,7 @@ pub(crate) struct Writer {
     last_sync: Duration,
     space: Space,
     scratch: Vec<u8>,
+    _watch: Watch,
 }
 
 /// What a writer starts from.
@@ -154,7 +156,7 @@ pub(crate) struct Start {
 
 impl Writer {
     /// Begins a new segment: after a restart nothing is appended to an old file, whose cached pages may not be what the disk holds.
-    pub(crate) fn new(shared: Arc<Shared>, start: Start) -> Result<Self, Failure> {
+    pub(crate) fn new(shared: Arc<Shared>, start: Start, watch: Watch) -> Result<Self, Failure> {
         let Start { storage, wal, segment_bytes, pack_bytes, reserve, chain, next_pack, notary } = start;
         let space = Space { reserve, looked: None, written: 0 };
         let (segment, pack, scratch) = (None, None, Vec::new());
@@ -175,6 +177,7 @@ impl Writer {
             last_sync,
             space,
             scratch,
+            _watch: watch,
         };
         writer.look_at_space();
         match writer.segment_for(0) {

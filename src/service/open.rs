@@ -55,8 +55,15 @@ impl Service {
         let fetcher = Fetcher::new(fetch_options(config), Arc::clone(&clock))?;
         let reserve_bytes = config.evidence.reserve_mb.saturating_mul(1 << 20);
         let key = Some(Arc::new(LogKey::load_or_create(&config.log_key())?));
-        let options =
-            LogOptions { reserve_bytes, key, ..LogOptions::new(config.data_dir.join("evidence"), config.log_origin()) };
+        let patience = Duration::from_millis(config.http.request_timeout_ms);
+        let dir = config.data_dir.join("evidence");
+        // A disk that thinks for a moment is no disk that does not answer.
+        let options = LogOptions {
+            reserve_bytes,
+            key,
+            patience: patience.max(Duration::from_secs(1)),
+            ..LogOptions::new(dir, config.log_origin())
+        };
         let (log, opened) = EvidenceLog::open(options)?;
         let (current, at) = (rules.current(), clock.now());
         let changes = events::changes_since_last_run(&log, &config.data_dir.join("evidence"), &current, at);
@@ -73,7 +80,6 @@ impl Service {
         ledger.append(&start, &[(current.digest(), &**current.bytes())]).await?;
         ledger.append_all(&changes).await?;
         let cache = moka::sync::Cache::builder().max_capacity(config.cache.capacity).build();
-        let patience = Duration::from_millis(config.http.request_timeout_ms);
         let flights = Flights::default();
         let reloading = tokio::sync::Mutex::default();
         // Small, and worth more the longer they reach back.
