@@ -16,6 +16,7 @@ mod corpus;
 mod delegation;
 mod evidence;
 mod export;
+mod faults;
 mod fetch;
 mod fuzz_corpus;
 mod golden;

@@ -49,11 +49,11 @@ impl Place {
         self.directory.path().join("countersign.toml")
     }
 
-    fn data(&self) -> &Path {
+    pub(crate) fn data(&self) -> &Path {
         &self.config.data_dir
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_countersign"));
         command.args(arguments).arg("--config").arg(self.file()).stdin(Stdio::null());
         for (name, _) in std::env::vars_os() {
@@ -70,7 +70,12 @@ impl Place {
     }
 
     pub(crate) async fn serve(&self) -> Server {
-        let mut child = self.command(&["serve"]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        Self::serving(self.command(&["serve"])).await
+    }
+
+    /// A server that another command starts.
+    pub(crate) async fn serving(mut command: Command) -> Server {
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let (stderr, said) = (child.stderr.take().unwrap(), Arc::<Mutex<Vec<String>>>::default());
         let heard = Arc::clone(&said);
         std::thread::spawn(move || {
@@ -89,7 +94,7 @@ impl Place {
 
 /// A running server. Killed when dropped.
 pub(crate) struct Server {
-    child: Child,
+    pub(crate) child: Child,
     said: Arc<Mutex<Vec<String>>>,
     pub(crate) address: SocketAddr,
 }
@@ -108,7 +113,7 @@ impl Server {
     }
 
     /// Waits for its end. `None`: a signal ended it.
-    async fn ended(mut self) -> Option<i32> {
+    pub(crate) async fn ended(mut self) -> Option<i32> {
         for _ in 0..3000 {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return status.code();
@@ -118,7 +123,7 @@ impl Server {
         panic!("it does not end: {:?}", self.said.lock().unwrap());
     }
 
-    fn said(&self, what: &str) -> bool {
+    pub(crate) fn said(&self, what: &str) -> bool {
         self.said.lock().unwrap().iter().any(|line| line.contains(what))
     }
 
@@ -146,7 +151,7 @@ impl Server {
     }
 }
 
-async fn ask(address: SocketAddr, id: &str) -> Result<Value, String> {
+pub(crate) async fn ask(address: SocketAddr, id: &str) -> Result<Value, String> {
     let body = json!({ "client": { "id": id } }).to_string();
     let reply = call(address, "POST", "/v1/decisions", &[], &body).await?;
     assert_eq!(reply.status, 200, "{}", reply.text());
@@ -159,9 +164,9 @@ fn text(bytes: &[u8]) -> String {
 
 /// What was acknowledged to somebody.
 #[derive(Default)]
-struct Acknowledged {
-    answers: Vec<Value>,
-    orders: BTreeSet<u64>,
+pub(crate) struct Acknowledged {
+    pub(crate) answers: Vec<Value>,
+    pub(crate) orders: BTreeSet<u64>,
 }
 
 /// Asks for allows, denials, cold clients and kill orders until the server is gone.
@@ -193,7 +198,7 @@ fn load(address: SocketAddr, round: usize, acknowledged: &Arc<Mutex<Acknowledged
 
 /// Every acknowledged answer is in the log with the leaf that it was acknowledged with; every acknowledged order is in the kill log.
 #[track_caller]
-fn check_nothing_is_missing(place: &Place, acknowledged: &Acknowledged, from: usize) {
+pub(crate) fn check_nothing_is_missing(place: &Place, acknowledged: &Acknowledged, from: usize) {
     let (data, origin) = (DataDir::open(place.data()).unwrap(), place.config.log_origin());
     for answer in &acknowledged.answers[from..] {
         let evidence = &answer["evidence"];

@@ -139,9 +139,9 @@ pub(crate) fn rewrite(file: &dyn StorageFile, path: &Path, from: u64, to: u64) -
     write_all(file, &super::scan::read_at(&File::open(path)?, from, length)?, from)
 }
 
-/// Whether the error says that space ran out, which passes, unlike all others.
+/// Whether the error says that space ran out, which passes, unlike all others. A limit on the size of files (EFBIG) can be raised too.
 pub(crate) fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge)
 }
 
 /// Creates a directory and its parents, making each new name durable. That of one that is there is made durable again: who created

@@ -27,7 +27,7 @@ const SEGMENT_LEVEL: u8 = 16;
 const SEGMENT_AT: u64 = 256 * HASH;
 const HASH: u64 = 32;
 
-fn tree_dir(evidence: &Path, epoch: u32) -> PathBuf {
+pub(super) fn tree_dir(evidence: &Path, epoch: u32) -> PathBuf {
     evidence.join(format!("epoch-{epoch}")).join("tree")
 }
 
@@ -93,6 +93,26 @@ impl TreeFiles {
     }
 }
 
+/// A stored hash and where it is.
+pub(super) struct Stored {
+    pub(super) hash: Digest,
+    pub(super) file: PathBuf,
+    pub(super) offset: u64,
+}
+
+/// The hash of a complete subtree, if it is one that is stored and is there.
+pub(super) fn stored(tree_dir: &Path, node: Node) -> Result<Option<Stored>, ReadError> {
+    let Some((segment, offset)) = place(node) else { return Ok(None) };
+    let file = tree_dir.join(format!("{segment:012}.tree"));
+    let mut bytes = [0; 32];
+    match File::open(&file).and_then(|open| open.read_exact_at(&mut bytes, offset)) {
+        // A hole, or what a power cut left: no hash is all zeros.
+        Ok(()) => Ok((bytes != [0; 32]).then(|| Stored { hash: Digest::from_bytes(bytes), file, offset })),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof) => Ok(None),
+        Err(error) => Err(ReadError::io(file)(error)),
+    }
+}
+
 /// The tree of one epoch, from stored hashes and records. The hashes of records that are not durable yet may be among those it gives;
 /// ask only for what a checkpoint covers.
 #[derive(Debug)]
@@ -141,14 +161,9 @@ impl<'r> TreeReader<'r> {
     }
 
     fn stored(&self, node: Node) -> Result<Option<Digest>, ReadError> {
-        let (Some(dir), Some((segment, at))) = (&self.dir, place(node)) else { return Ok(None) };
-        let path = dir.join(format!("{segment:012}.tree"));
-        let mut bytes = [0; 32];
-        match File::open(&path).and_then(|file| file.read_exact_at(&mut bytes, at)) {
-            // A hole, or what a power cut left: no hash is all zeros.
-            Ok(()) => Ok((bytes != [0; 32]).then(|| Digest::from_bytes(bytes))),
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof) => Ok(None),
-            Err(error) => Err(ReadError::io(path)(error)),
+        match &self.dir {
+            Some(dir) => Ok(stored(dir, node)?.map(|found| found.hash)),
+            None => Ok(None),
         }
     }
 

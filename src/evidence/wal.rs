@@ -268,7 +268,9 @@ impl Writer {
     }
 
     fn write(&mut self, filling: &mut Filling) -> Result<u64, Trouble> {
-        self.look_at_space();
+        if self.look_at_space() {
+            self.still_there().map_err(Trouble::Fatal)?;
+        }
         if self.shared.queue.no_space() {
             return Err(Trouble::NoSpace);
         }
@@ -373,11 +375,11 @@ impl Writer {
         appended.map(|_| ())
     }
 
-    /// Refuses appends below the reserve, and takes them again above it.
-    fn look_at_space(&mut self) {
+    /// Refuses appends below the reserve, and takes them again above it. Says whether it was time to look.
+    fn look_at_space(&mut self) -> bool {
         let due = self.space.looked.is_none_or(|looked| looked.elapsed() >= SPACE_EVERY);
         if !due && self.space.written < SPACE_BYTES {
-            return;
+            return false;
         }
         self.space.looked = Some(clock::stopwatch());
         self.space.written = 0;
@@ -392,6 +394,7 @@ impl Writer {
             }
             self.shared.queue.set_no_space(short);
         }
+        true
     }
 
     fn idle(&mut self) -> Result<(), Failure> {
@@ -399,11 +402,20 @@ impl Writer {
         if !self.settled {
             return self.mark(Kind::Settled);
         }
-        match self.segment.as_ref().map(|active| (active.file.is_at(&active.path), &active.path)) {
-            None | Some((Ok(true), _)) => Ok(()),
-            Some((Ok(false), path)) => Err(Failure(format!("{} was removed or renamed", path.display()).into())),
-            Some((Err(error), path)) => Err(Failure(format!("cannot look at {}: {error}", path.display()).into())),
+        self.still_there()
+    }
+
+    /// Whether the files being written are still there. A record may name a blob of the pack without touching it.
+    fn still_there(&self) -> Result<(), Failure> {
+        for active in self.segment.iter().chain(self.pack.iter().map(|(active, _)| active)) {
+            let wrong = match active.file.is_at(&active.path) {
+                Ok(true) => continue,
+                Ok(false) => format!("{} was removed or renamed", active.path.display()),
+                Err(error) => format!("cannot look at {}: {error}", active.path.display()),
+            };
+            return Err(Failure(wrong.into()));
         }
+        Ok(())
     }
 
     /// Writes a frame without records. That the disk is full is no failure here: nobody waits for it.
