@@ -193,6 +193,11 @@ impl Shared {
         self.changed.notify_waiters();
     }
 
+    /// Whether the directory is still ours to write to.
+    pub(crate) fn holds_lock(&self) -> bool {
+        lock(&self.lock).as_ref().is_some_and(|held| held.is_ours().unwrap_or(false))
+    }
+
     pub(crate) fn closed(&self) {
         drop(lock(&self.lock).take());
         self.stopped.store(true, Ordering::Release);

@@ -405,7 +405,7 @@ impl Writer {
         self.still_there()
     }
 
-    /// Whether the files being written are still there. A record may name a blob of the pack without touching it.
+    /// Whether the files being written are still there, and ours to write to. A record may name a blob of the pack without touching it.
     fn still_there(&self) -> Result<(), Failure> {
         for active in self.segment.iter().chain(self.pack.iter().map(|(active, _)| active)) {
             let wrong = match active.file.is_at(&active.path) {
@@ -415,7 +415,10 @@ impl Writer {
             };
             return Err(Failure(wrong.into()));
         }
-        Ok(())
+        match self.shared.holds_lock() {
+            true => Ok(()),
+            false => Err(Failure("the lock of the directory was removed, or another process has taken it".into())),
+        }
     }
 
     /// Writes a frame without records. That the disk is full is no failure here: nobody waits for it.

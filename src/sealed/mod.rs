@@ -14,6 +14,7 @@
 //! - The manifest says which files count. It is replaced as a whole: files that it does not name are left-overs of a crash.
 
 mod background;
+mod check;
 mod columns;
 mod entry;
 mod manifest;
@@ -26,6 +27,7 @@ mod views;
 mod write;
 
 pub use background::Background;
+pub use check::check;
 pub(crate) use columns::{batch, object};
 pub use columns::{documentation, hash_of};
 pub use entry::{Entry, Joiner};

@@ -10,6 +10,7 @@ use crate::cli::paint::Mark;
 use crate::cli::{Outcome, exit, table};
 use countersign::evidence::{Audit, LogReader};
 use countersign::revocation::kill_log::KillLog;
+use countersign::sealed;
 
 /// Audit the whole log.
 #[derive(Args)]
@@ -32,6 +33,9 @@ impl Verify {
         });
         bar.finish_and_clear();
         let audit = audit.map_err(fail)?;
+        let epochs = reader.epochs().map_err(fail)?;
+        sealed::check(reader.dir(), &config.log_origin(), &epochs)
+            .map_err(|error| Failure::new("evidence", error, "the records themselves are sound"))?;
         let orders =
             KillLog::read_only(&config.data_dir).map_err(|error| Failure::new("kill log", error, advice))?.orders().len();
         let records: u64 = audit.epochs.iter().map(|epoch| epoch.records).sum();
