@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use countersign::evidence::{AppendError, Blob, EvidenceLog, Health, LogOptions, LogReader, MAX_BLOB, OpenError, ReadError};
@@ -384,8 +386,34 @@ pub(crate) fn victim_of(dir: &Path, under: &[&str]) -> Command {
 
 /// The last line may have been cut short by a kill; a whole one has all of its digits.
 pub(crate) fn acknowledged_in(output: impl std::io::Read) -> Vec<(u64, (String, String))> {
+    acknowledgements(output).collect()
+}
+
+fn acknowledgements(output: impl std::io::Read) -> impl Iterator<Item = (u64, (String, String))> {
     let lines = BufReader::new(output).split(b'\n').map_while(Result::ok);
-    lines.filter_map(|line| ack(std::str::from_utf8(&line).ok()?)).collect()
+    lines.filter_map(|line| ack(std::str::from_utf8(&line).ok()?))
+}
+
+type Listening = std::thread::JoinHandle<Vec<(u64, (String, String))>>;
+
+/// Reads what is acknowledged while it is; the counter says how many are.
+fn listen(output: impl std::io::Read + Send + 'static) -> (Arc<AtomicU64>, Listening) {
+    let heard = Arc::<AtomicU64>::default();
+    let counter = Arc::clone(&heard);
+    let count = move |_: &_| {
+        counter.fetch_add(1, Ordering::Relaxed);
+    };
+    (heard, std::thread::spawn(move || acknowledgements(output).inspect(count).collect()))
+}
+
+fn until_heard(heard: &AtomicU64, enough: u64) {
+    for _ in 0..10_000 {
+        if heard.load(Ordering::Relaxed) >= enough {
+            return;
+        }
+        std::thread::sleep(Duration::from_micros(500));
+    }
+    panic!("the victim says nothing");
 }
 
 /// The oracle: every acknowledged record is in the log as it was acknowledged, with its blob, and the log is sound. Says how many
@@ -420,8 +448,11 @@ fn killed_at_any_moment_nothing_acknowledged_is_lost() {
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let mut child = victim_of(dir.path(), &[]).spawn().unwrap();
         let output = child.stdout.take().unwrap();
-        let lines = std::thread::spawn(move || acknowledged_in(output));
-        std::thread::sleep(Duration::from_micros(4_000 + (seed >> 33) % 40_000));
+        let (heard, lines) = listen(output);
+        // In one of four rounds at any moment, often while it starts; else in the midst of its work.
+        let (enough, pause) = if round % 4 == 0 { (0, 40_000) } else { (1 + (seed >> 40) % 60, 3_000) };
+        until_heard(&heard, enough);
+        std::thread::sleep(Duration::from_micros((seed >> 33) % pause));
         child.kill().unwrap();
         child.wait().unwrap();
         acknowledged.extend(lines.join().unwrap());
@@ -442,7 +473,7 @@ fn killed_at_any_moment_nothing_acknowledged_is_lost() {
             std::fs::remove_dir_all(dir.path().join("evidence")).unwrap();
         }
     }
-    assert!(records > 20 * u64::from(rounds), "only {records} records were made");
+    assert!(records > 20 * u64::from(rounds), "only {records} records were made in {rounds} rounds");
     println!("{rounds} kills, {cuts} torn tails, {records} records");
 }
 

@@ -378,7 +378,9 @@ impl Writer {
     /// Refuses appends below the reserve, and takes them again above it. Says whether it was time to look.
     fn look_at_space(&mut self) -> bool {
         let due = self.space.looked.is_none_or(|looked| looked.elapsed() >= SPACE_EVERY);
-        if !due && self.space.written < SPACE_BYTES {
+        // A small reserve is used up by fewer bytes.
+        let enough = if self.space.reserve == 0 { SPACE_BYTES } else { SPACE_BYTES.min(self.space.reserve / 4) };
+        if !due && self.space.written < enough {
             return false;
         }
         self.space.looked = Some(clock::stopwatch());

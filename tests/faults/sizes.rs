@@ -30,7 +30,6 @@ async fn row_21_what_cannot_be_recorded_is_refused_before_it_is_decided() {
         ("65,535 bytes", long(65_535)),
         ("65,536 bytes", long(65_536)),
         ("nothing", Vec::new()),
-        ("no id", with_id(b"")),
         (
             "65,536 bytes of statement",
             json!({ "client": { "software_statement": "x".repeat(65_536) } }).to_string().into_bytes(),
@@ -42,8 +41,12 @@ async fn row_21_what_cannot_be_recorded_is_refused_before_it_is_decided() {
         assert!(!text.contains("\"decision\""), "{what}: {text}");
     }
     assert_eq!(world.records().len(), 1, "only the start is on record");
+    // An empty one is a client that is not let in, on record as such.
+    let (status, text) = post(&face, &with_id(b"")).await;
+    let empty = serde_json::from_str(text.split("\r\n\r\n").nth(1).unwrap()).unwrap();
+    assert_eq!((status, gist(&empty).1), (200, "client_id.not_https"));
     let (status, text) = post(&face, &json!({ "client": { "id": CLIENT } }).to_string().into_bytes()).await;
     let answer = serde_json::from_str(text.split("\r\n\r\n").nth(1).unwrap()).unwrap();
     assert_eq!((status, gist(&answer).0), (200, "allow"));
-    world.check_evidence(&[answer]).await;
+    world.check_evidence(&[empty, answer]).await;
 }

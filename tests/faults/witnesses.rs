@@ -70,35 +70,39 @@ async fn row_18_a_witness_that_is_away_slow_or_lies() {
             true,
         ),
     ];
-    for (what, says, kept) in stubs {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let key = LogKey::from_seed(&[8; 32]).vkey("witness.example", KeyKind::Cosignature).unwrap();
-        let vkey = key.to_string();
-        let (key, asked) = (Arc::new(key), Arc::new(AtomicUsize::new(0)));
-        let counted = Arc::clone(&asked);
-        let stub = tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                counted.fetch_add(1, Ordering::SeqCst);
-                tokio::spawn(answer(stream, Arc::clone(&key), says));
-            }
-        });
-        // Nobody listens where the other is said to be.
-        let away = WitnessConfig { url: "http://127.0.0.1:9".into(), vkey: vkey.clone() };
-        let world = World::with(|config| config.evidence.witnesses = vec![WitnessConfig { url, vkey }, away]).await;
-        let dir = world.config.data_dir.join("evidence");
-        let first = body(&world.service.decide(&request(), None).await.unwrap());
-        until("the witness is asked", || asked.load(Ordering::SeqCst) > 0).await;
-        let second = body(&world.service.decide(&request(), None).await.unwrap());
-        assert_eq!((gist(&first).0, gist(&second).0), ("allow", "allow"), "{what}");
-        if kept {
-            until("it is kept", || notes::cosigned(&dir, 1).unwrap().is_some()).await;
-        } else {
-            // Long enough for an answer on loopback to be kept if it were.
-            tokio::time::sleep(Duration::from_millis(300)).await;
-            assert_eq!(notes::cosigned(&dir, 1).unwrap(), None, "{what}");
+    let mut all = tokio::task::JoinSet::new();
+    stubs.into_iter().for_each(|(what, says, kept)| drop(all.spawn(check(what, says, kept))));
+    all.join_all().await;
+}
+
+async fn check(what: &'static str, says: Says, kept: bool) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let key = LogKey::from_seed(&[8; 32]).vkey("witness.example", KeyKind::Cosignature).unwrap();
+    let vkey = key.to_string();
+    let (key, asked) = (Arc::new(key), Arc::new(AtomicUsize::new(0)));
+    let counted = Arc::clone(&asked);
+    let stub = tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            counted.fetch_add(1, Ordering::SeqCst);
+            tokio::spawn(answer(stream, Arc::clone(&key), says));
         }
-        world.check_evidence(&[first, second]).await;
-        stub.abort();
+    });
+    // Nobody listens where the other is said to be.
+    let away = WitnessConfig { url: "http://127.0.0.1:9".into(), vkey: vkey.clone() };
+    let world = World::with(|config| config.evidence.witnesses = vec![WitnessConfig { url, vkey }, away]).await;
+    let dir = world.config.data_dir.join("evidence");
+    let first = body(&world.service.decide(&request(), None).await.unwrap());
+    until("the witness is asked", || asked.load(Ordering::SeqCst) > 0).await;
+    let second = body(&world.service.decide(&request(), None).await.unwrap());
+    assert_eq!((gist(&first).0, gist(&second).0), ("allow", "allow"), "{what}");
+    if kept {
+        until("it is kept", || notes::cosigned(&dir, 1).unwrap().is_some()).await;
+    } else {
+        // Long enough for an answer on loopback to be kept if it were.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        assert_eq!(notes::cosigned(&dir, 1).unwrap(), None, "{what}");
     }
+    world.check_evidence(&[first, second]).await;
+    stub.abort();
 }
