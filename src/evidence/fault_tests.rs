@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::fault::{Faulty, Op};
 use super::recover::recover_reading;
 use super::scan::segments;
+use super::storage::is_full;
 use super::{Append, AppendError, Blob, EvidenceLog, Health, LogOptions, LogReader, OpenError, Receipt};
 use crate::values::Digest;
 
@@ -171,6 +172,14 @@ fn a_segment_that_cannot_be_preallocated_is_a_full_disk() {
     assert_eq!(log.append_blocking(b"x", &[]), Err(AppendError::NoSpace));
     faulty.set(|faults| faults.allocate_fails = false);
     eventually("appends are taken again", || log.append_blocking(b"x", &[]).is_ok());
+}
+
+#[test]
+fn row_7_what_passes_and_what_does_not() {
+    // ENOSPC, EDQUOT, EFBIG; EIO, EROFS, EACCES.
+    for (code, passes) in [(28, true), (122, true), (27, true), (5, false), (30, false), (13, false)] {
+        assert_eq!(is_full(&std::io::Error::from_raw_os_error(code)), passes, "{code}");
+    }
 }
 
 #[test]

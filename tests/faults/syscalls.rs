@@ -75,7 +75,7 @@ async fn row_5_an_error_of_fdatasync_ends_the_process_without_a_retry() {
         let inject = format!("inject=fdatasync:error=EIO:when={number}");
         let serve = place.command(&["serve"]);
         let mut command = Command::new("strace");
-        command.args(["-f", "-qq", "-e", "trace=fdatasync,pwrite64,openat", "-e", &inject, "-o"]).arg(trace.path());
+        command.args(["-I", "2", "-f", "-qq", "-e", "trace=fdatasync,pwrite64,openat", "-e", &inject, "-o"]).arg(trace.path());
         command.arg(serve.get_program()).args(serve.get_args());
         let server = Place::serving(command).await;
         let mut answers = Answers::default();
@@ -99,6 +99,42 @@ async fn row_5_an_error_of_fdatasync_ends_the_process_without_a_retry() {
         drop(server);
         check_nothing_is_missing(&place, &answers, 0);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn row_6_a_disk_that_hangs_is_told_to_callers() {
+    if !is_there() {
+        return;
+    }
+    let place = Place::new().await;
+    let serve = place.command(&["serve"]);
+    let mut command = Command::new("strace");
+    // The writer's fourth call takes five seconds, once; callers wait for one. `-I 2`: what ends strace ends what it traces.
+    let inject = "inject=fdatasync:delay_enter=5000000:when=4";
+    command.args(["-I", "2", "-f", "-qq", "-e", "trace=fdatasync", "-e", inject, "-o", "/dev/null"]);
+    command.arg(serve.get_program()).args(serve.get_args()).env("COUNTERSIGN_HTTP__REQUEST_TIMEOUT_MS", "1000");
+    let server = Place::serving(command).await;
+    let (mut answers, mut refused) = (Answers::default(), 0);
+    for client in 0..1000 {
+        match ask_or_not(server.address, &format!("https://nobody.example/{client}")).await {
+            Some(answer) => {
+                answers.answers.push(answer);
+                // It goes on without a restart.
+                if refused > 0 {
+                    break;
+                }
+            }
+            None => refused += 1,
+        }
+        if refused > 0 {
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        }
+    }
+    assert!(refused > 5, "{refused} callers were told while the disk did not answer");
+    assert!(server.said("the disk does not answer"));
+    server.signal(rustix::process::Signal::TERM);
+    assert_ne!(server.ended().await, Some(74));
+    check_nothing_is_missing(&place, &answers, 0);
 }
 
 async fn ask_or_not(address: std::net::SocketAddr, id: &str) -> Option<serde_json::Value> {
