@@ -211,7 +211,7 @@ pub(crate) fn check_nothing_is_missing(place: &Place, acknowledged: &Acknowledge
     assert!(acknowledged.orders.is_subset(&orders));
 }
 
-/// `tests/evidence.rs` does this 200 times to the log alone; here the whole program dies, with its cache, its blobs and its orders.
+/// `tests/faults/kills.rs` does this 500 times to the log alone; here the whole program dies, with its cache, its blobs and its orders.
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_again_and_again_under_load() {
     const ROUNDS: usize = 15;

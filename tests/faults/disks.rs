@@ -7,8 +7,8 @@ use std::time::Duration;
 use countersign::evidence::{AppendError, Blob, EvidenceLog, Health, LogOptions, LogReader};
 use countersign::values::Digest;
 
+use super::kills::{Acknowledged, acknowledged_in, check_acknowledged, victim_of};
 use super::{append, signed};
-use crate::evidence::{Acknowledged, acknowledged_in, check_acknowledged, victim_of};
 
 fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     for _ in 0..2000 {

@@ -4,6 +4,7 @@ mod clock;
 mod disks;
 mod flips;
 mod forks;
+pub(crate) mod kills;
 mod sizes;
 mod syscalls;
 mod table;

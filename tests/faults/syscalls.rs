@@ -6,7 +6,8 @@ use std::process::{Command, Stdio};
 
 use countersign::evidence::EvidenceLog;
 
-use crate::evidence::{Acknowledged, acknowledged_in, check_acknowledged, options, victim_of};
+use super::kills::{Acknowledged, acknowledged_in, check_acknowledged, victim_of};
+use crate::evidence::options;
 use crate::process::{Acknowledged as Answers, Place, ask, check_nothing_is_missing};
 use crate::world::segments;
 
