@@ -146,7 +146,8 @@ pub(crate) struct Shared {
     stopped: AtomicBool,
     /// Told when the writer has failed or closed.
     changed: tokio::sync::Notify,
-    /// Given back when the writer is done; kept when it failed, since nobody knows then what is on the disk.
+    /// Given back when the writer is done; kept as long as there are handles when it failed, since nobody knows then what is on the
+    /// disk.
     lock: Mutex<Option<Lock>>,
 }
 

@@ -191,9 +191,9 @@ impl Writer {
     /// Until the log is closed or fails.
     pub(crate) fn run(mut self) {
         // If a bug makes this thread panic, appenders must not wait for it.
-        let on_panic = FailOnDrop(Arc::clone(&self.shared));
+        let mut on_panic = FailOnDrop(Some(Arc::clone(&self.shared)));
         let outcome = self.work();
-        std::mem::forget(on_panic);
+        on_panic.0 = None;
         let notary = self.notary.take();
         match outcome {
             Ok(()) => {
@@ -456,10 +456,12 @@ impl Writer {
 
 const _: () = assert!(HEADER_LEN + TRAILER_LEN == 116, "MARKER_LEN is the length of an empty frame");
 
-struct FailOnDrop(Arc<Shared>);
+struct FailOnDrop(Option<Arc<Shared>>);
 
 impl Drop for FailOnDrop {
     fn drop(&mut self) {
-        self.0.fail(Failure("the writer thread panicked".into()));
+        if let Some(shared) = self.0.take() {
+            shared.fail(Failure("the writer thread panicked".into()));
+        }
     }
 }
