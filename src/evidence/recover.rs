@@ -44,9 +44,8 @@ impl Trim {
     pub(crate) fn apply(self, storage: &dyn Storage) -> Result<Option<TailCut>, OpenError> {
         let Self { path, last, offset, torn } = self;
         let file = storage.open(&path).map_err(OpenError::io(&path, "open"))?;
-        if std::fs::metadata(&path).map_err(OpenError::io(&path, "look at"))?.len() != offset {
-            file.truncate(offset).map_err(OpenError::io(&path, "truncate"))?;
-        }
+        // Even if it looks that long: who cut it before may have heard of an error.
+        file.truncate(offset).map_err(OpenError::io(&path, "truncate"))?;
         rewrite(file.as_ref(), &path, last, offset).map_err(OpenError::io(&path, "write to"))?;
         file.fsync().map_err(OpenError::io(&path, "fsync"))?;
         if offset == 0 {
