@@ -77,7 +77,7 @@ async fn row_5_an_error_of_fdatasync_ends_the_process_without_a_retry() {
         let serve = place.command(&["serve"]);
         let mut command = Command::new("strace");
         command.args(["-I", "2", "-f", "-qq", "-e", "trace=fdatasync,pwrite64,openat", "-e", &inject, "-o"]).arg(trace.path());
-        command.arg(serve.get_program()).args(serve.get_args());
+        go_on_with(&mut command, &serve);
         let server = Place::serving(command).await;
         let mut answers = Answers::default();
         for client in 0.. {
@@ -113,7 +113,8 @@ async fn row_6_a_disk_that_hangs_is_told_to_callers() {
     // The writer's fourth call takes five seconds, once; callers wait for one. `-I 2`: what ends strace ends what it traces.
     let inject = "inject=fdatasync:delay_enter=5000000:when=4";
     command.args(["-I", "2", "-f", "-qq", "-e", "trace=fdatasync", "-e", inject, "-o", "/dev/null"]);
-    command.arg(serve.get_program()).args(serve.get_args()).env("COUNTERSIGN_HTTP__REQUEST_TIMEOUT_MS", "1000");
+    go_on_with(&mut command, &serve);
+    command.env("COUNTERSIGN_HTTP__REQUEST_TIMEOUT_MS", "1000");
     let server = Place::serving(command).await;
     let (mut answers, mut refused) = (Answers::default(), 0);
     for client in 0..1000 {
@@ -136,6 +137,14 @@ async fn row_6_a_disk_that_hangs_is_told_to_callers() {
     server.signal(rustix::process::Signal::TERM);
     assert_ne!(server.ended().await, Some(74));
     check_nothing_is_missing(&place, &answers, 0);
+}
+
+/// What strace is to run, without the variables that are for these tests.
+fn go_on_with(strace: &mut Command, serve: &Command) {
+    strace.arg(serve.get_program()).args(serve.get_args());
+    serve.get_envs().filter(|(_, value)| value.is_none()).for_each(|(name, _)| {
+        strace.env_remove(name);
+    });
 }
 
 async fn ask_or_not(address: std::net::SocketAddr, id: &str) -> Option<serde_json::Value> {
