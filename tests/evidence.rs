@@ -1,16 +1,15 @@
-//! The evidence log as its users see it, on a real file system: restarts, damage to each byte, and being killed.
+//! The evidence log as its users see it, on a real file system: restarts, and damage to each byte.
 #![expect(clippy::unwrap_used, reason = "helpers of tests, which clippy does not recognise as such")]
 
-use std::collections::BTreeMap;
-use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Stdio;
 
 use countersign::evidence::{AppendError, Blob, EvidenceLog, Health, LogOptions, LogReader, MAX_BLOB, OpenError, ReadError};
 use countersign::values::Digest;
 
-fn options(dir: &Path) -> LogOptions {
+use crate::faults::kills::victim_of;
+
+pub(crate) fn options(dir: &Path) -> LogOptions {
     LogOptions { segment_bytes: 4096, reserve_bytes: 0, ..LogOptions::new(dir.join("evidence"), "verifier.example/evidence") }
 }
 
@@ -240,7 +239,7 @@ fn later_epochs_are_read_after_earlier_ones_and_written_to() {
     assert_eq!(reader.verify(&mut |_| {}).unwrap().epochs.len(), 2);
 }
 
-fn blob(bytes: &[u8]) -> Blob {
+pub(crate) fn blob(bytes: &[u8]) -> Blob {
     Blob { digest: Digest::of(bytes), bytes: bytes.into() }
 }
 
@@ -336,121 +335,11 @@ fn readers_see_only_whole_frames_while_a_writer_is_at_work() {
     assert_eq!(reader.verify(&mut |_| {}).unwrap().epochs[0].records, 2000);
 }
 
-/// Not a test by itself: what `killed_at_any_moment…` starts and kills. Appends from many tasks, with new and known blobs, and
-/// prints each receipt once it has it.
-#[test]
-fn victim() {
-    let Some(dir) = std::env::var_os("COUNTERSIGN_VICTIM_DIR") else { return };
-    let (log, _) = EvidenceLog::open(LogOptions { segment_bytes: 256 << 10, ..options(Path::new(&dir)) }).unwrap();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    runtime.block_on(async {
-        let mut tasks = Vec::new();
-        for task in 0..64_u64 {
-            let log = log.clone();
-            tasks.push(tokio::spawn(async move {
-                for number in 0_u64.. {
-                    let fill = usize::try_from((task * 37 + number * 11) % 400).unwrap();
-                    let mut record = format!("{}/{task}/{number}/", std::process::id()).into_bytes();
-                    let document = blob(record.as_slice());
-                    record.resize(record.len() + fill, b'.');
-                    let blobs = if number % 16 == 0 { std::slice::from_ref(&document) } else { &[] };
-                    let receipt = log.append(&record, blobs).await.unwrap();
-                    let named = if blobs.is_empty() { "-".to_owned() } else { document.digest.to_string() };
-                    // One write a line, so that a line is there or not.
-                    let line = format!("\nACK {} {} {named}\n", receipt.index(), receipt.leaf());
-                    std::io::stdout().write_all(line.as_bytes()).unwrap();
-                }
-            }));
-        }
-        for task in tasks {
-            task.await.unwrap();
-        }
-    });
-}
-
-#[test]
-fn killed_at_any_moment_nothing_acknowledged_is_lost() {
-    let rounds: u32 = std::env::var("COUNTERSIGN_KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(200);
-    let dir = tempfile::tempdir().unwrap();
-    let mut acknowledged: BTreeMap<u64, (String, String)> = BTreeMap::new();
-    let mut seed: u64 = 7;
-    let mut cuts = 0;
-    for round in 0..rounds {
-        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "evidence::victim", "--nocapture", "--test-threads=1"])
-            .env("COUNTERSIGN_VICTIM_DIR", dir.path())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let output = child.stdout.take().unwrap();
-        let lines = std::thread::spawn(move || {
-            let lines = BufReader::new(output).split(b'\n').map_while(Result::ok);
-            // The last line may have been cut short by the kill; a whole one has all of its digits.
-            lines.filter_map(|line| ack(std::str::from_utf8(&line).ok()?)).collect::<Vec<_>>()
-        });
-        std::thread::sleep(Duration::from_micros(4_000 + (seed >> 33) % 60_000));
-        child.kill().unwrap();
-        child.wait().unwrap();
-        acknowledged.extend(lines.join().unwrap());
-        let (log, opened) = EvidenceLog::open(options(dir.path())).unwrap_or_else(|error| panic!("round {round}: {error}"));
-        cuts += u32::from(opened.tail_cut.is_some());
-        let highest = acknowledged.last_key_value().map_or(0, |(index, _)| index + 1);
-        assert!(opened.next_index >= highest, "round {round}: {} < {highest}", opened.next_index);
-        if round % 2 == 0 {
-            log.close_blocking().unwrap();
-        } else {
-            // Let go without a word; the lock is free when the writer has seen it.
-            drop(log);
-            wait_for_lock(dir.path());
-        }
-    }
-    assert!(acknowledged.len() > 1000, "only {} records were acknowledged", acknowledged.len());
-    let reader = LogReader::open(dir.path().join("evidence")).unwrap();
-    let audit = reader.verify(&mut |_| {}).unwrap();
-    let mut found = 0;
-    for record in reader.records(1, 0).unwrap() {
-        let record = record.unwrap();
-        if let Some((leaf, document)) = acknowledged.get(&record.index) {
-            assert_eq!(&Digest::leaf(&record.bytes).to_string(), leaf, "record {}", record.index);
-            if let Ok(digest) = document.parse() {
-                assert!(reader.blob(&digest).unwrap().is_some(), "the blob of record {}", record.index);
-            }
-            found += 1;
-        }
-    }
-    assert_eq!(found, acknowledged.len(), "each acknowledged record is in the log");
-    println!("{rounds} kills: {found} acknowledged of {} records, {cuts} torn tails", audit.epochs[0].records);
-}
-
-fn ack(line: &str) -> Option<(u64, (String, String))> {
-    let mut words = line.strip_prefix("ACK ")?.split(' ');
-    let (index, leaf, named) = (words.next()?, words.next()?, words.next()?);
-    leaf.parse::<Digest>().ok()?;
-    let whole = named == "-" || named.parse::<Digest>().is_ok();
-    whole.then_some((index.parse().ok()?, (leaf.to_owned(), named.to_owned())))
-}
-
-#[expect(clippy::disallowed_methods, reason = "a deadline for the test itself")]
-fn wait_for_lock(dir: &Path) {
-    let deadline = Instant::now() + Duration::from_secs(5);
-    while let Err(error) = EvidenceLog::open(options(dir)).map(|(log, _)| log.close_blocking().unwrap()) {
-        assert!(matches!(error, OpenError::Locked { .. }), "{error}");
-        assert!(Instant::now() < deadline, "{error}");
-        std::thread::sleep(Duration::from_millis(1));
-    }
-}
-
 #[test]
 fn a_second_process_is_refused_and_told_who_has_the_log() {
     let dir = tempfile::tempdir().unwrap();
     let (log, _) = EvidenceLog::open(options(dir.path())).unwrap();
-    let output = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "evidence::victim", "--nocapture"])
-        .env("COUNTERSIGN_VICTIM_DIR", dir.path())
-        .output()
-        .unwrap();
+    let output = victim_of(dir.path(), &[]).stderr(Stdio::piped()).output().unwrap();
     assert!(!output.status.success());
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("Locked") && said.contains(&format!("pid={}", std::process::id())), "{said}");

@@ -17,6 +17,7 @@ mod delegation;
 mod erasure;
 mod evidence;
 mod export;
+mod faults;
 mod fetch;
 mod fuzz_corpus;
 mod golden;

@@ -58,11 +58,11 @@ impl Place {
         self.directory.path().join("countersign.toml")
     }
 
-    fn data(&self) -> &Path {
+    pub(crate) fn data(&self) -> &Path {
         &self.config.data_dir
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_countersign"));
         command.args(arguments).arg("--config").arg(self.file()).stdin(Stdio::null());
         for (name, _) in std::env::vars_os() {
@@ -80,7 +80,12 @@ impl Place {
     }
 
     pub(crate) async fn serve(&self) -> Server {
-        let mut child = self.command(&["serve"]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        Self::serving(self.command(&["serve"])).await
+    }
+
+    /// A server that another command starts.
+    pub(crate) async fn serving(mut command: Command) -> Server {
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let (stderr, said) = (child.stderr.take().unwrap(), Arc::<Mutex<Vec<String>>>::default());
         let heard = Arc::clone(&said);
         std::thread::spawn(move || {
@@ -99,7 +104,7 @@ impl Place {
 
 /// A running server. Killed when dropped.
 pub(crate) struct Server {
-    child: Child,
+    pub(crate) child: Child,
     said: Arc<Mutex<Vec<String>>>,
     pub(crate) address: SocketAddr,
 }
@@ -112,13 +117,13 @@ impl Drop for Server {
 }
 
 impl Server {
-    fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).unwrap();
         kill_process(pid, signal).unwrap();
     }
 
     /// Waits for its end. `None`: a signal ended it.
-    async fn ended(mut self) -> Option<i32> {
+    pub(crate) async fn ended(mut self) -> Option<i32> {
         for _ in 0..3000 {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return status.code();
@@ -162,7 +167,7 @@ impl Server {
     }
 }
 
-async fn ask(address: SocketAddr, id: &str) -> Result<Value, String> {
+pub(crate) async fn ask(address: SocketAddr, id: &str) -> Result<Value, String> {
     let body = json!({ "client": { "id": id } }).to_string();
     let reply = call(address, "POST", "/v1/decisions", &[], &body).await?;
     assert_eq!(reply.status, 200, "{}", reply.text());
@@ -175,9 +180,9 @@ fn text(bytes: &[u8]) -> String {
 
 /// What was acknowledged to somebody.
 #[derive(Default)]
-struct Acknowledged {
-    answers: Vec<Value>,
-    orders: BTreeSet<u64>,
+pub(crate) struct Acknowledged {
+    pub(crate) answers: Vec<Value>,
+    pub(crate) orders: BTreeSet<u64>,
 }
 
 /// Asks for allows, denials, cold clients and kill orders until the server is gone.
@@ -209,7 +214,7 @@ fn load(address: SocketAddr, round: usize, acknowledged: &Arc<Mutex<Acknowledged
 
 /// Every acknowledged answer is in the log with the leaf that it was acknowledged with; every acknowledged order is in the kill log.
 #[track_caller]
-fn check_nothing_is_missing(place: &Place, acknowledged: &Acknowledged, from: usize) {
+pub(crate) fn check_nothing_is_missing(place: &Place, acknowledged: &Acknowledged, from: usize) {
     let (data, origin) = (DataDir::open(place.data()).unwrap(), place.config.log_origin());
     for answer in &acknowledged.answers[from..] {
         let evidence = &answer["evidence"];
@@ -222,7 +227,7 @@ fn check_nothing_is_missing(place: &Place, acknowledged: &Acknowledged, from: us
     assert!(acknowledged.orders.is_subset(&orders));
 }
 
-/// `tests/evidence.rs` does this 200 times to the log alone; here the whole program dies, with its cache, its blobs and its orders.
+/// `tests/faults/kills.rs` does this 500 times to the log alone; here the whole program dies, with its cache, its blobs and its orders.
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_again_and_again_under_load() {
     const ROUNDS: usize = 15;

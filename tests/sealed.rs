@@ -285,7 +285,7 @@ fn lists_over_parquet_and_the_tail_are_those_of_the_log() {
 }
 
 /// Every file below the Parquet directories, by path.
-fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+pub(crate) fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let (mut found, mut open) = (BTreeMap::new(), vec![dir.join("evidence")]);
     while let Some(directory) = open.pop() {
         for entry in std::fs::read_dir(directory).unwrap() {

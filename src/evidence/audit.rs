@@ -3,13 +3,14 @@
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 
-use super::error::ReadError;
+use super::error::{Damage, ReadError};
 use super::frame::{Frame, Kind, Rest};
-use super::merkle::{Frontier, Vkey};
+use super::merkle::{Frontier, Node, Vkey};
 use super::notes::{self, SignedCheckpoint};
 use super::read::{BETWEEN_LOOKS, LOOKS, LogReader};
 use super::recover::{self, Depth};
 use super::scan::{Chain, Cursor, segments};
+use super::stored_tree::{stored, tree_dir};
 use crate::values::Digest;
 
 /// What an audit of the whole log found to be sound.
@@ -59,8 +60,8 @@ pub struct Progress {
 }
 
 impl LogReader {
-    /// Audits everything: each frame's checksums, the chain of hashes, that every index is there, the tree and every checkpoint that was
-    /// signed for it, each blob's digest.
+    /// Audits everything: each frame's checksums, the chain of hashes, that every index is there, the tree with its stored hashes and
+    /// every checkpoint that was signed for it, each blob's digest.
     ///
     /// # Errors
     /// The first damage, with its place; or when something cannot be read. What was signed and is not so is in the audit.
@@ -86,6 +87,7 @@ impl LogReader {
 
 /// What was signed for an epoch, oldest first.
 struct Signed {
+    tree_dir: PathBuf,
     checkpoints: Vec<SignedCheckpoint>,
     /// The first that cannot be what the log's key signed.
     invalid: Option<String>,
@@ -94,7 +96,7 @@ struct Signed {
 impl Signed {
     fn read(evidence: &Path, epoch: u32) -> Result<Self, ReadError> {
         let key: Option<Vkey> = notes::vkey(evidence, epoch)?;
-        let mut signed = Self { checkpoints: Vec::new(), invalid: None };
+        let mut signed = Self { tree_dir: tree_dir(evidence, epoch), checkpoints: Vec::new(), invalid: None };
         let mut size = 0;
         notes::all(evidence, epoch, |next| {
             let wrong = match &key {
@@ -110,7 +112,31 @@ impl Signed {
             size = next.checkpoint.size;
             signed.checkpoints.push(next);
         })?;
+        for (name, shown) in
+            [("checkpoint", notes::newest(evidence, epoch)?), ("checkpoint.witnessed", notes::cosigned(evidence, epoch)?)]
+        {
+            let wrong = shown.and_then(|shown| signed.wrong_with(&shown, key.as_ref()));
+            if let (Some(wrong), None) = (wrong, &signed.invalid) {
+                signed.invalid = Some(format!("the file `{name}`: {wrong}"));
+            }
+        }
         Ok(signed)
+    }
+
+    /// What is wrong with a checkpoint that is shown to others.
+    fn wrong_with(&self, shown: &SignedCheckpoint, key: Option<&Vkey>) -> Option<String> {
+        if let Err(error) = shown.note.verify(key) {
+            return Some(error.to_string());
+        }
+        // A writer at work may have signed it since the others were read.
+        let newer = shown.checkpoint.size > self.size();
+        let listed = self.checkpoints.iter().any(|signed| signed.checkpoint == shown.checkpoint);
+        (!newer && !listed).then(|| "it is none of those in `checkpoints`".to_owned())
+    }
+
+    /// How many records the last one covers.
+    fn size(&self) -> u64 {
+        self.checkpoints.last().map_or(0, |last| last.checkpoint.size)
     }
 }
 
@@ -120,12 +146,18 @@ struct Tree {
     frontier: Frontier,
     compared: usize,
     wrong: Option<String>,
+    damage: Option<Damage>,
 }
 
 impl Tree {
     fn grow(&mut self, frame: &Frame<'_>, signed: &Signed) {
         for record in frame.records() {
-            self.frontier.push(Digest::leaf(record));
+            let damage = &mut self.damage;
+            self.frontier.push_telling(Digest::leaf(record), |node, hash| {
+                if damage.is_none() {
+                    *damage = damaged_hash(signed, frame.header.epoch, node, hash);
+                }
+            });
             self.compare(signed);
         }
     }
@@ -148,6 +180,22 @@ impl Tree {
         });
         self.wrong.or(missing).or_else(|| signed.invalid.clone())
     }
+}
+
+/// What is wrong with the stored hash of a subtree that a checkpoint covers.
+fn damaged_hash(signed: &Signed, epoch: u32, node: Node, hash: Digest) -> Option<Damage> {
+    let (index, end) = (node.index << node.level, node.index.saturating_add(1) << node.level);
+    if end > signed.size() {
+        return None;
+    }
+    let (file, offset, reason) = match stored(&signed.tree_dir, node) {
+        Ok(Some(found)) if found.hash != hash => {
+            (found.file, found.offset, "the hash stored here is not that of the records".to_owned())
+        }
+        Ok(_) => return None,
+        Err(error) => (signed.tree_dir.clone(), 0, error.to_string()),
+    };
+    Some(Damage { file, offset, epoch, index, reason })
 }
 
 fn verify_epoch(
@@ -201,9 +249,12 @@ fn verify_epoch(
         files.push_front((first, path));
         std::thread::sleep(BETWEEN_LOOKS);
     }
+    if let Some(damage) = tree.damage.take() {
+        return Err(damage.into());
+    }
     let Chain { epoch, log_id, next_index: records, next_seq: frames, .. } = chain;
     let checkpoints = u64::try_from(signed.checkpoints.len()).unwrap_or(u64::MAX);
-    let covered = signed.checkpoints.last().map_or(0, |last| last.checkpoint.size);
+    let covered = signed.size();
     let contradiction = tree.contradiction(signed);
     let audit = EpochAudit { epoch, log_id, records, frames, unfinished, closed, checkpoints, signed: covered, contradiction };
     Ok((frames > 0 || unfinished > 0 || checkpoints > 0).then_some(audit))

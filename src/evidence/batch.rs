@@ -64,19 +64,19 @@ impl Batch {
         Self { log, state: AtomicU8::new(PENDING), first_index: AtomicU64::new(0), error: OnceLock::new(), waiters }
     }
 
-    /// The frame is durable. Call after fdatasync has returned, and wake those who are returned.
+    /// The frame is durable. Call after fdatasync has returned, and wake those who are returned. If it had been given up, it stays so.
     #[must_use]
     pub(crate) fn complete(&self, first_index: u64) -> Vec<Option<Waker>> {
         self.first_index.store(first_index, Ordering::Relaxed);
-        self.state.store(DURABLE, Ordering::Release);
+        let _ = self.state.compare_exchange(PENDING, DURABLE, Ordering::Release, Ordering::Relaxed);
         // Who locks after this sees the state; who locked before is in the list.
         std::mem::take(&mut *lock(&self.waiters))
     }
 
-    /// The frame will not become durable. Wakes everybody.
+    /// The frame will not become durable, or not in time. Wakes everybody.
     pub(crate) fn fail(&self, error: AppendError) {
         let _ = self.error.set(error);
-        self.state.store(FAILED, Ordering::Release);
+        let _ = self.state.compare_exchange(PENDING, FAILED, Ordering::Release, Ordering::Relaxed);
         let waiters = std::mem::take(&mut *lock(&self.waiters));
         waiters.into_iter().flatten().for_each(Waker::wake);
     }

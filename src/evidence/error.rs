@@ -84,6 +84,9 @@ pub enum AppendError {
     /// Free space is below the reserve, or ran out. Passes when space returns.
     #[error("too little disk space is left for evidence")]
     NoSpace,
+    /// The disk does not answer. The record may or may not be found in the log later. Passes when the disk does.
+    #[error("the disk has not made evidence durable for too long")]
+    Stalled,
     /// The log has stopped for good. The record may or may not be found in the log later.
     #[error(transparent)]
     Failed(#[from] Failure),

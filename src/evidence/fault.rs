@@ -1,10 +1,10 @@
-//! A file system for tests: the real one, with a trace of what was asked of it, faults, and power cuts.
+//! A file system for tests that fails: [`super::power`]'s, with a trace of what was asked of it, and faults.
 
-use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex};
 
+use super::power::{Dice, Machine, Process, Tearing};
 use super::storage::{Disk, Storage, StorageFile};
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -32,17 +32,24 @@ pub(crate) struct Faults {
     pub(crate) hang: Option<usize>,
 }
 
-#[derive(Default)]
 struct State {
     trace: Mutex<Vec<Op>>,
     faults: Mutex<Faults>,
     thawed: Condvar,
-    unsynced: Mutex<HashMap<PathBuf, Vec<(u64, usize)>>>,
-    unnamed: Mutex<Vec<PathBuf>>,
+    machine: Machine,
+    process: Process,
 }
 
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(crate) struct Faulty(Arc<State>);
+
+impl Default for Faulty {
+    fn default() -> Self {
+        let machine = Machine::default();
+        let process = machine.process(None, None, &mut Dice::new(0));
+        Self(Arc::new(State { trace: Mutex::default(), faults: Mutex::default(), thawed: Condvar::new(), machine, process }))
+    }
+}
 
 fn name(path: &Path) -> String {
     path.file_name().unwrap().to_str().unwrap().to_owned()
@@ -66,51 +73,41 @@ impl Faulty {
         self.0.trace.lock().unwrap().push(op);
     }
 
-    /// Copies the directory as a power cut at this moment might leave it: files whose names were not made durable are gone, and of
-    /// the bytes that were not, each sector is there or not, as the seed has it.
-    pub(crate) fn power_cut(&self, from: &Path, to: &Path, seed: &mut u64) {
-        std::fs::create_dir_all(to).unwrap();
-        for entry in std::fs::read_dir(from).unwrap() {
-            let path = entry.unwrap().path();
-            let target = to.join(path.file_name().unwrap());
-            if path.is_dir() {
-                self.power_cut(&path, &target, seed);
-            } else if !self.0.unnamed.lock().unwrap().contains(&path) {
-                let mut bytes = std::fs::read(&path).unwrap();
-                for (at, length) in self.0.unsynced.lock().unwrap().get(&path).into_iter().flatten() {
-                    let start = usize::try_from(*at).unwrap();
-                    let mut position = start;
-                    while position < start + length {
-                        let next = (position / 512 * 512 + 512).min(start + length);
-                        if random(seed).is_multiple_of(2) {
-                            bytes[position..next].fill(0);
-                        }
-                        position = next;
-                    }
-                }
-                std::fs::write(&target, bytes).unwrap();
-            }
-        }
+    /// What a power cut at this moment might leave of a directory.
+    pub(crate) fn power_cut(&self, from: &Path, to: &Path, seed: u64) {
+        self.0.machine.lose_power(from, to, Tearing::Sectors, &mut Dice::new(seed));
     }
-}
 
-/// A linear congruential generator: the same numbers in each run.
-pub(crate) fn random(seed: &mut u64) -> u64 {
-    *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-    *seed >> 33
+    fn file(&self, file: Box<dyn StorageFile>, path: &Path) -> Box<dyn StorageFile> {
+        Box::new(FaultyFile { file, path: path.to_owned(), storage: self.clone() })
+    }
 }
 
 impl Storage for Faulty {
     fn create(&self, path: &Path) -> io::Result<Box<dyn StorageFile>> {
         self.note(Op::Create(name(path)));
-        self.0.unnamed.lock().unwrap().push(path.to_owned());
-        Ok(Box::new(FaultyFile { file: Disk.create(path)?, path: path.to_owned(), storage: self.clone() }))
+        Ok(self.file(self.0.process.create(path)?, path))
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Box<dyn StorageFile>> {
+        Ok(self.file(self.0.process.open(path)?, path))
+    }
+
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        self.0.process.create_dir(path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.0.process.rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.0.process.remove(path)
     }
 
     fn fsync_dir(&self, path: &Path) -> io::Result<()> {
         self.note(Op::FsyncDir(name(path)));
-        self.0.unnamed.lock().unwrap().retain(|unnamed| unnamed.parent() != Some(path));
-        Disk.fsync_dir(path)
+        self.0.process.fsync_dir(path)
     }
 
     fn free_bytes(&self, path: &Path) -> io::Result<u64> {
@@ -125,12 +122,6 @@ struct FaultyFile {
     file: Box<dyn StorageFile>,
     path: PathBuf,
     storage: Faulty,
-}
-
-impl FaultyFile {
-    fn synced(&self) {
-        self.storage.0.unsynced.lock().unwrap().remove(&self.path);
-    }
 }
 
 impl StorageFile for FaultyFile {
@@ -153,9 +144,7 @@ impl StorageFile for FaultyFile {
         }
         drop(faults);
         self.storage.note(Op::Pwrite(name(&self.path)));
-        let written = self.file.pwrite(&bytes[..most], at)?;
-        self.storage.0.unsynced.lock().unwrap().entry(self.path.clone()).or_default().push((at, written));
-        Ok(written)
+        self.file.pwrite(&bytes[..most], at)
     }
 
     fn fdatasync(&self) -> io::Result<()> {
@@ -173,12 +162,12 @@ impl StorageFile for FaultyFile {
             } else if *times > 0 {
                 *times -= 1;
                 self.storage.note(Op::Fdatasync(name(&self.path)));
-                return Err(io::Error::from_raw_os_error(5));
+                self.storage.0.process.fail_next_sync();
+                return self.file.fdatasync();
             }
         }
         drop(faults);
         self.file.fdatasync()?;
-        self.synced();
         // Noted when it has returned: what must come after it must come after this.
         self.storage.note(Op::Fdatasync(name(&self.path)));
         Ok(())
@@ -186,7 +175,6 @@ impl StorageFile for FaultyFile {
 
     fn fsync(&self) -> io::Result<()> {
         self.file.fsync()?;
-        self.synced();
         self.storage.note(Op::Fsync(name(&self.path)));
         Ok(())
     }

@@ -401,7 +401,7 @@ pub fn classify(rest: &[u8], at: u64, seq: u64, log_id: &Digest) -> Rest {
 }
 
 /// Whether a whole sector's share of these bytes is zeros.
-fn has_hole(bytes: &[u8], at: u64) -> bool {
+pub(crate) fn has_hole(bytes: &[u8], at: u64) -> bool {
     let first = usize::try_from(SECTOR - at % SECTOR).unwrap_or(usize::MAX).min(bytes.len());
     let (head, tail) = bytes.split_at(first);
     let sector = usize::try_from(SECTOR).unwrap_or(usize::MAX);

@@ -2,9 +2,10 @@
 
 use std::fmt;
 use std::fs::{File, OpenOptions};
+use std::hash::{BuildHasher as _, RandomState};
 use std::io::{self, Read as _, Seek as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
 
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
@@ -12,7 +13,9 @@ use rustix::io::Errno;
 /// Held while it lives.
 #[derive(Debug)]
 pub(crate) struct Lock {
-    _file: File,
+    file: File,
+    path: PathBuf,
+    note: String,
 }
 
 /// Who holds a lock, as its file says.
@@ -42,8 +45,14 @@ impl Lock {
             Err(Errno::WOULDBLOCK) => return Err(NotLocked::Held(read_holder(&file))),
             Err(error) => return Err(NotLocked::Io(error.into())),
         }
-        write_holder(&mut file).map_err(NotLocked::Io)?;
-        Ok(Self { _file: file })
+        let note = write_holder(&mut file).map_err(NotLocked::Io)?;
+        Ok(Self { file, path: path.to_owned(), note })
+    }
+
+    /// Whether nobody has taken it over: by removing the file, or on a file system that does not lock.
+    pub(crate) fn is_ours(&self) -> io::Result<bool> {
+        let (ours, named) = (self.file.metadata()?, std::fs::metadata(&self.path)?);
+        Ok((ours.dev(), ours.ino()) == (named.dev(), named.ino()) && std::fs::read(&self.path)? == self.note.as_bytes())
     }
 }
 
@@ -54,10 +63,14 @@ fn read_holder(file: &File) -> Holder {
     Holder(text.trim().replace('\n', " "))
 }
 
-fn write_holder(file: &mut File) -> io::Result<()> {
-    // The boot id tells a stale note (the machine restarted, another process has that number now) from a living holder.
+fn write_holder(file: &mut File) -> io::Result<String> {
+    // The boot id tells a stale note (the machine restarted, another process has that number now) from a living holder; the third line
+    // tells containers apart, where all are process 1.
     let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let run = RandomState::new().hash_one(0);
+    let note = format!("pid={}\nboot={}\nrun={run:016x}\n", std::process::id(), boot.trim());
     file.set_len(0)?;
     file.rewind()?;
-    writeln!(file, "pid={}\nboot={}", std::process::id(), boot.trim())
+    file.write_all(note.as_bytes())?;
+    Ok(note)
 }

@@ -21,6 +21,7 @@ use super::queue::Queue;
 use super::recover::{TailCut, Trim};
 use super::storage::{Disk, Storage, create_dirs};
 use super::wal::{Start, Writer};
+use super::watch::Watch;
 use crate::publisher::keys::log::LogKey;
 use crate::values::Digest;
 
@@ -39,28 +40,40 @@ pub struct LogOptions {
     pub queue_rows: usize,
     /// The most bytes of records and new blobs that may wait for the disk.
     pub queue_bytes: usize,
+    /// How large a pack of blobs grows before it gets a successor; the last one is read in full on each start.
+    pub pack_bytes: u64,
     /// Signs checkpoints. Without it the log has no tree.
     pub key: Option<Arc<LogKey>>,
     /// What is known elsewhere of the newest epoch: the log goes on only if it is what was published.
     pub elsewhere: Vec<Elsewhere>,
     /// Packs of blobs with lower numbers are elsewhere, whatever is here.
     pub next_pack: u32,
+    /// How often a checkpoint is signed while records come.
+    pub checkpoint_every: Duration,
+    /// How long the disk may take. After that whoever waits is told [`AppendError::Stalled`], and so is who comes, until it answers.
+    pub patience: Duration,
 }
 
 impl LogOptions {
-    /// With what suits a server: segments of 64 MiB, a reserve of 256 MiB, 65,536 records or 64 MiB queued.
+    /// With what suits a server: segments and packs of 64 MiB, a reserve of 256 MiB, 65,536 records or 64 MiB queued, a
+    /// checkpoint a second, ten seconds for the disk.
     #[must_use]
     pub fn new(dir: impl Into<PathBuf>, origin: impl Into<String>) -> Self {
-        let (segment_bytes, reserve_bytes) = (64 << 20, 256 << 20);
+        let (segment_bytes, pack_bytes, reserve_bytes) = (64 << 20, 64 << 20, 256 << 20);
+        let (queue_rows, queue_bytes, checkpoint_every) = (65_536, 64 << 20, Duration::from_secs(1));
         let (dir, origin) = (dir.into(), origin.into());
+        let (patience, key) = (Duration::from_secs(10), None);
         Self {
             dir,
             origin,
             segment_bytes,
             reserve_bytes,
-            queue_rows: 65_536,
-            queue_bytes: 64 << 20,
-            key: None,
+            queue_rows,
+            queue_bytes,
+            pack_bytes,
+            key,
+            checkpoint_every,
+            patience,
             elsewhere: Vec::new(),
             next_pack: 0,
         }
@@ -91,6 +104,8 @@ pub enum Health {
     Ok,
     /// Not now: too little space. Passes by itself.
     NoSpace,
+    /// Not now: the disk does not answer. Passes by itself, or not.
+    Stalled,
     /// Not any more: it was closed.
     Closed,
     /// Not any more. The process should end with exit status 74.
@@ -151,7 +166,8 @@ pub(crate) struct Shared {
     stopped: AtomicBool,
     /// Told when the writer has failed or closed.
     changed: tokio::sync::Notify,
-    /// Given back when the writer is done; kept when it failed, since nobody knows then what is on the disk.
+    /// Given back when the writer is done; kept as long as there are handles when it failed, since nobody knows then what is on the
+    /// disk.
     lock: Mutex<Option<Lock>>,
 }
 
@@ -196,6 +212,11 @@ impl Shared {
         self.queue.fail(&AppendError::Failed(failure));
         self.stopped.store(true, Ordering::Release);
         self.changed.notify_waiters();
+    }
+
+    /// Whether the directory is still ours to write to.
+    pub(crate) fn holds_lock(&self) -> bool {
+        lock(&self.lock).as_ref().is_some_and(|held| held.is_ours().unwrap_or(false))
     }
 
     pub(crate) fn closed(&self) {
@@ -245,8 +266,8 @@ impl EvidenceLog {
     }
 
     pub(crate) fn open_on(options: LogOptions, storage: Arc<dyn Storage>) -> Result<(Self, Opened), OpenError> {
-        let LogOptions { dir, origin, segment_bytes, reserve_bytes, queue_rows, queue_bytes, key, elsewhere, next_pack } =
-            options;
+        let LogOptions { dir, origin, segment_bytes, reserve_bytes, queue_rows, queue_bytes, .. } = options;
+        let LogOptions { pack_bytes, key, checkpoint_every, patience, elsewhere, next_pack, .. } = options;
         // Neither what a note has a use for, nor what JSON would have to escape: the name is written into answers as it is.
         let bad = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '+' | '"' | '\\');
         if origin.is_empty() || origin.len() > 200 || origin.contains(bad) {
@@ -262,9 +283,9 @@ impl EvidenceLog {
         let blob_dir = dir.join("blobs");
         create_dirs(storage.as_ref(), &blob_dir).map_err(OpenError::io(&blob_dir, "create"))?;
         let (blobs, blob_trim, free_pack) = BlobStore::recover(&blob_dir)?;
+        let trimmed = |trim: Option<Trim>| trim.map_or(Ok(None), |trim| trim.apply(storage.as_ref()));
+        let (blob_tail_cut, tail_cut) = (trimmed(blob_trim)?, trimmed(recovered.trim)?);
         let next_pack = free_pack.max(next_pack);
-        let blob_tail_cut = blob_trim.map_or(Ok(None), Trim::apply)?;
-        let tail_cut = recovered.trim.map_or(Ok(None), Trim::apply)?;
         let name: Arc<str> = format!("{origin}/{epoch}").into();
         let last = tree.as_ref().and_then(|tree| tree.last.clone()).map(Arc::new);
         let shared = Arc::new(Shared {
@@ -286,11 +307,14 @@ impl EvidenceLog {
         let next_index = recovered.chain.next_index;
         let clean = tail_cut.is_none() && (recovered.closed || recovered.chain.next_seq == 0);
         let opened = Opened { epoch, next_index, tail_cut, blob_tail_cut, clean, gap };
-        let notary = tree.map(|tree| Notary::start(Arc::clone(&shared), tree)).transpose();
+        let start_notary = |tree| Notary::start(Arc::clone(&shared), tree, Arc::clone(&storage), checkpoint_every);
+        let notary = tree.map(start_notary).transpose();
         let notary = notary.map_err(OpenError::io(&wal, "start the notary thread for"))?;
         let (wal_dir, chain) = (wal.clone(), recovered.chain);
-        let start = Start { storage, wal: wal_dir, segment_bytes, reserve: reserve_bytes, chain, next_pack, notary };
-        let begun = Writer::new(Arc::clone(&shared), start);
+        let start =
+            Start { storage, wal: wal_dir, segment_bytes, pack_bytes, reserve: reserve_bytes, chain, next_pack, notary };
+        let watch = Watch::start(&shared, patience).map_err(OpenError::io(&wal, "start a thread for"))?;
+        let begun = Writer::new(Arc::clone(&shared), start, watch);
         let writer = begun.map_err(|failure| OpenError::io(&wal, "begin a segment in")(std::io::Error::other(failure)))?;
         let thread = std::thread::Builder::new().name("evidence".to_owned()).spawn(|| writer.run());
         let thread = thread.map_err(OpenError::io(&wal, "start the writer thread for"))?;
@@ -421,6 +445,7 @@ impl EvidenceLog {
             Some(failure) => Health::Failed(failure.clone()),
             None if shared.stopped.load(Ordering::Acquire) => Health::Closed,
             None if shared.queue.no_space() => Health::NoSpace,
+            None if shared.queue.is_stalled() => Health::Stalled,
             None => Health::Ok,
         }
     }

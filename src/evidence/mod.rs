@@ -7,13 +7,15 @@
 //! - **Acknowledged records are never dropped silently.** Opening refuses a damaged log, changes nothing, and says where. Reading
 //!   checks each frame. What is cut on opening is only what looks like nothing but an unfinished write, and is reported.
 //! - **Trouble is final.** After an error of fsync or of a write, everybody waiting, queued or yet to come gets an error; nothing is
-//!   retried. [`EvidenceLog::failed`] tells the program, which should end with status 74. Only a full disk passes by itself.
+//!   retried. [`EvidenceLog::failed`] tells the program, which should end with status 74. Only a full disk passes by itself, and one that
+//!   does not answer.
 //!
 //! | event | what survives |
 //! |---|---|
 //! | kill -9, panic, OOM | every receipt; records without a receipt perhaps |
 //! | power cut, kernel crash | every receipt, if the disk does what fdatasync asks of it |
 //! | EIO from fdatasync | every receipt given before; no receipt is given after |
+//! | fdatasync does not return | as before; after [`LogOptions::patience`] whoever waits is refused, and who comes, until it does |
 //! | full disk | as before; appends are refused until space returns |
 //! | segment removed or renamed while running | noticed before the next commit or within half a second: the log stops |
 //! | a flipped bit in a record | found on the next start (the last 256 MiB), on reading, and by [`LogReader::verify`] |
@@ -53,6 +55,10 @@ mod notary;
 pub mod notes;
 pub mod personal;
 mod place;
+#[cfg(test)]
+mod power;
+#[cfg(test)]
+mod power_tests;
 pub mod proofs;
 mod queue;
 mod read;
@@ -63,6 +69,7 @@ mod stored_tree;
 #[cfg(test)]
 mod tree_tests;
 mod wal;
+mod watch;
 pub mod witness;
 
 pub use audit::{Audit, EpochAudit, Progress};
@@ -74,9 +81,8 @@ pub(crate) use lock::{Lock, NotLocked};
 pub use log::{EvidenceLog, Health, LogOptions, Opened, Stats};
 pub use notary::Gap;
 pub use notes::SignedCheckpoint;
-pub(crate) use notes::replace_file;
 pub use place::Elsewhere;
 pub use read::{LogReader, Record, Records};
 pub use recover::TailCut;
-pub(crate) use storage::{Disk, Storage, create_dirs};
+pub(crate) use storage::{Disk, Storage, create_dirs, replace_file};
 pub use stored_tree::TreeReader;

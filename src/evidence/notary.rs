@@ -17,11 +17,9 @@ use super::merkle::{Checkpoint, Frontier, KeyKind, Note, Vkey};
 use super::notes::{self, Notes, SignedCheckpoint};
 use super::place::Elsewhere;
 use super::read::{LogReader, Records};
+use super::storage::Storage;
 use super::stored_tree::{TreeFiles, TreeReader};
 use crate::publisher::keys::log::LogKey;
-
-/// How often there is a new checkpoint.
-const EVERY: Duration = Duration::from_secs(1);
 
 /// Why a log is not gone on with: another epoch begins.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -147,11 +145,17 @@ enum State {
 }
 
 impl Notary {
-    pub(crate) fn start(shared: Arc<Shared>, origin: Origin) -> std::io::Result<Self> {
+    /// Signs once in `every`, when there are new records.
+    pub(crate) fn start(
+        shared: Arc<Shared>,
+        origin: Origin,
+        storage: Arc<dyn Storage>,
+        every: Duration,
+    ) -> std::io::Result<Self> {
         let signal = Arc::new((Mutex::new(State::Running), Condvar::new()));
         let waiting = Arc::clone(&signal);
         let thread = std::thread::Builder::new().name("notary".to_owned()).spawn(move || {
-            if let Err(error) = work(&shared, origin, &waiting) {
+            if let Err(error) = work(&shared, origin, &storage, every, &waiting) {
                 tracing::error!(%error, log = %shared.name(), "no more checkpoints are signed");
                 shared.stop_signing(error.to_string());
             }
@@ -180,16 +184,22 @@ impl Drop for Notary {
     }
 }
 
-fn work(shared: &Shared, origin: Origin, signal: &(Mutex<State>, Condvar)) -> Result<(), ReadError> {
+fn work(
+    shared: &Shared,
+    origin: Origin,
+    storage: &Arc<dyn Storage>,
+    every: Duration,
+    signal: &(Mutex<State>, Condvar),
+) -> Result<(), ReadError> {
     let Origin { evidence, epoch, key, vkey, signed: mut tree, notes_end, .. } = origin;
     let reader = LogReader::of_records(&evidence);
     let mut records = reader.records(epoch, tree.size())?;
     let at = |error| ReadError::io(&evidence)(error);
-    let mut files = TreeFiles::open(&evidence, epoch, tree.size()).map_err(at)?;
-    let mut notes = Notes::open(&evidence, epoch, notes_end, &vkey).map_err(at)?;
+    let mut files = TreeFiles::open(storage, &evidence, epoch, tree.size()).map_err(at)?;
+    let mut notes = Notes::open(storage, &evidence, epoch, notes_end, &vkey).map_err(at)?;
     loop {
         let state = {
-            let waited = signal.1.wait_timeout_while(lock(&signal.0), EVERY, |state| *state == State::Running);
+            let waited = signal.1.wait_timeout_while(lock(&signal.0), every, |state| *state == State::Running);
             *waited.unwrap_or_else(PoisonError::into_inner).0
         };
         let written = shared.tree();

@@ -1,14 +1,15 @@
 //! The signed checkpoints of an epoch, on disk: `checkpoints` has all of them, one after the other, each followed by an empty line;
 //! `checkpoint` is the newest, with the cosignatures that it got meanwhile.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::error::{Damage, ReadError};
+use super::frame::has_hole;
 use super::merkle::{Checkpoint, Note, Vkey, VkeyError};
-use super::storage::{Disk, Storage as _};
+use super::storage::{Disk, Storage, StorageFile, open_or_create, replace_file, rewrite, write_all};
 
 /// How much of the end of `checkpoints` is read to find the last: more than one note of ours, which has one signature.
 const TAIL: u64 = 4096;
@@ -49,14 +50,17 @@ pub fn all(evidence: &Path, epoch: u32, mut take: impl FnMut(SignedCheckpoint)) 
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(ReadError::io(path)(error)),
     };
-    let mut offset = 0;
-    while let Some(end) = next_end(&text, offset) {
-        let note = text.get(offset..end).and_then(SignedCheckpoint::parse);
-        let note = note.ok_or_else(|| damage(&path, epoch, offset, "this is not a signed checkpoint"))?;
+    let (mut offset, mut origin) = (0, String::new());
+    while let Some((note, next)) = note_at(&text, offset) {
+        origin.clone_from(&note.checkpoint.origin);
         take(note);
-        offset = end.saturating_add(1);
+        offset = next;
     }
-    match is_unfinished(text.get(offset..).unwrap_or_default()) {
+    let rest = text.get(offset..).unwrap_or_default();
+    // Each note was durable before the next was begun.
+    let begins = |at: &usize| !origin.is_empty() && rest.get(*at..).is_some_and(|rest| rest.starts_with(origin.as_bytes()));
+    let goes_on = (1..rest.len()).filter(begins).any(|at| note_at(rest, at).is_some());
+    match !goes_on && is_unfinished(rest, u64::try_from(offset).unwrap_or(u64::MAX)) {
         true => Ok(()),
         false => Err(damage(&path, epoch, offset, "this is not a signed checkpoint")),
     }
@@ -85,6 +89,12 @@ fn next_end(text: &[u8], from: usize) -> Option<usize> {
     Some(empty_line(body.saturating_add(2))?.saturating_add(1))
 }
 
+/// The note that begins here, and where the next would.
+fn note_at(text: &[u8], from: usize) -> Option<(SignedCheckpoint, usize)> {
+    let end = next_end(text, from)?;
+    Some((SignedCheckpoint::parse(text.get(from..end)?)?, end.saturating_add(1)))
+}
+
 fn damage(path: &Path, epoch: u32, offset: usize, reason: &str) -> ReadError {
     let offset = u64::try_from(offset).unwrap_or(u64::MAX);
     Damage { file: path.to_owned(), offset, epoch, index: 0, reason: reason.to_owned() }.into()
@@ -101,35 +111,26 @@ pub(crate) fn last(evidence: &Path, epoch: u32) -> Result<Option<(SignedCheckpoi
     let length = file.metadata().map_err(ReadError::io(&path))?.len();
     let from = length.saturating_sub(TAIL);
     let tail = super::scan::read_at(&file, from, usize::try_from(TAIL).unwrap_or(0)).map_err(ReadError::io(&path))?;
-    // Blocks from the end: text, signatures, and perhaps the remains of a write. The file's beginning, or an empty line, begins a text.
-    let mut starts: Vec<usize> =
-        tail.windows(2).enumerate().filter(|(_, pair)| *pair == b"\n\n").map(|(at, _)| at + 2).collect();
-    if from == 0 {
-        starts.insert(0, 0);
-    }
-    let read = |start: usize| {
-        let end = next_end(&tail, start)?;
-        Some((SignedCheckpoint::parse(tail.get(start..end)?)?, end.saturating_add(1)))
-    };
-    let found = starts.into_iter().rev().find_map(read);
+    // From the end: the remains of a write perhaps, then a whole note. The file's beginning begins one as well.
+    let empty_lines = tail.windows(2).enumerate().rev().filter(|(_, pair)| *pair == b"\n\n");
+    let starts = empty_lines.map(|(at, _)| at.saturating_add(2)).chain((from == 0).then_some(0));
+    let found = starts.filter_map(|start| note_at(&tail, start)).next();
     let end = found.as_ref().map_or(0, |(_, end)| *end);
-    if (found.is_none() && from > 0) || !is_unfinished(tail.get(end..).unwrap_or_default()) {
-        return Err(damage(
-            &path,
-            epoch,
-            usize::try_from(from).unwrap_or(0).saturating_add(end),
-            "this is not a signed checkpoint",
-        ));
+    let ends_at = from.saturating_add(u64::try_from(end).unwrap_or(u64::MAX));
+    if (found.is_none() && from > 0) || !is_unfinished(tail.get(end..).unwrap_or_default(), ends_at) {
+        let offset = usize::try_from(ends_at).unwrap_or(usize::MAX);
+        return Err(damage(&path, epoch, offset, "this is not a signed checkpoint"));
     }
-    Ok(found.map(|(note, end)| (note, from.saturating_add(u64::try_from(end).unwrap_or(u64::MAX)))))
+    Ok(found.map(|(note, _)| (note, ends_at)))
 }
 
-/// Whether bytes are the remains of a note that was never written to its end, and so never shown to anybody. A whole one ends in an
-/// empty line; its text, which ends in one too, has four lines up to there.
-fn is_unfinished(bytes: &[u8]) -> bool {
+/// Whether bytes, which begin at this offset of the file, are the remains of a note that was never written to its end, and so never
+/// shown to anybody. A whole one ends in an empty line; its text, which ends in one too, has four lines up to there. Or a whole sector
+/// of it was not written.
+fn is_unfinished(bytes: &[u8], at: u64) -> bool {
     let used = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last.saturating_add(1));
     let used = bytes.get(..used).unwrap_or_default();
-    !used.ends_with(b"\n\n") || used.iter().filter(|byte| **byte == b'\n').count() <= 4
+    !used.ends_with(b"\n\n") || used.iter().filter(|byte| **byte == b'\n').count() <= 4 || has_hole(used, at)
 }
 
 /// The newest checkpoint of an epoch, with its cosignatures.
@@ -184,49 +185,38 @@ pub(crate) fn keep_cosigned(evidence: &Path, epoch: u32, new: &SignedCheckpoint)
             before.note.signatures().iter().for_each(|signature| kept.note.add(signature.clone()));
         }
     }
-    replace(evidence, epoch, "checkpoint.witnessed", &kept.note.to_string()).map_err(ReadError::io(evidence))
+    let dir = evidence.join(format!("epoch-{epoch}"));
+    replace_file(&Disk, &dir, "checkpoint.witnessed", &kept.note.to_string()).map_err(ReadError::io(evidence))
 }
 
 /// Appends to `checkpoints`.
 pub(crate) struct Notes {
-    evidence: PathBuf,
-    epoch: u32,
-    file: File,
+    storage: Arc<dyn Storage>,
+    dir: PathBuf,
+    file: Box<dyn StorageFile>,
     end: u64,
 }
 
 impl Notes {
     /// Opens the file; what lies behind `end` was never finished and is cut. Writes down the key, for whoever reads this directory.
-    pub(crate) fn open(evidence: &Path, epoch: u32, end: u64, vkey: &Vkey) -> io::Result<Self> {
-        replace(evidence, epoch, "vkey", &format!("{vkey}\n"))?;
-        let path = path(evidence, epoch, "checkpoints");
-        let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o640).open(&path)?;
-        file.set_len(end)?;
-        file.sync_all()?;
-        Disk.fsync_dir(path.parent().unwrap_or(evidence))?;
-        Ok(Self { evidence: evidence.to_owned(), epoch, file, end })
+    pub(crate) fn open(storage: &Arc<dyn Storage>, evidence: &Path, epoch: u32, end: u64, vkey: &Vkey) -> io::Result<Self> {
+        let (storage, dir) = (Arc::clone(storage), evidence.join(format!("epoch-{epoch}")));
+        replace_file(storage.as_ref(), &dir, "vkey", &format!("{vkey}\n"))?;
+        let path = dir.join("checkpoints");
+        let file = open_or_create(storage.as_ref(), &path)?;
+        file.truncate(end)?;
+        rewrite(file.as_ref(), &path, end.saturating_sub(TAIL), end)?;
+        file.fsync()?;
+        storage.fsync_dir(&dir)?;
+        Ok(Self { storage, dir, file, end })
     }
 
     /// Makes a checkpoint durable. Only then may anybody see it.
     pub(crate) fn append(&mut self, note: &Note) -> io::Result<()> {
         let bytes = format!("{note}\n");
-        self.file.write_all_at(bytes.as_bytes(), self.end)?;
-        self.file.sync_data()?;
+        write_all(self.file.as_ref(), bytes.as_bytes(), self.end)?;
+        self.file.fdatasync()?;
         self.end = self.end.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
-        replace(&self.evidence, self.epoch, "checkpoint", &note.to_string())
+        replace_file(self.storage.as_ref(), &self.dir, "checkpoint", &note.to_string())
     }
-}
-
-fn replace(evidence: &Path, epoch: u32, name: &str, text: &str) -> io::Result<()> {
-    replace_file(&evidence.join(format!("epoch-{epoch}")), name, text)
-}
-
-/// Puts a text in the place of another, whole or not at all, and durably.
-pub(crate) fn replace_file(dir: &Path, name: &str, text: &str) -> io::Result<()> {
-    let draft = dir.join(format!("{name}.new"));
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o640).open(&draft)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_data()?;
-    std::fs::rename(&draft, dir.join(name))?;
-    Disk.fsync_dir(dir)
 }

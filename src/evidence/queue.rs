@@ -66,6 +66,12 @@ struct Inner {
     rows: usize,
     bytes: usize,
     spare: Vec<Vec<u8>>,
+    /// The batch being written.
+    writing: Option<Arc<Batch>>,
+    /// How many batches were done with.
+    released: u64,
+    /// The disk does not answer.
+    stalled: bool,
     /// The writer sleeps until so many rows are queued.
     wake_at: Option<usize>,
     closing: bool,
@@ -87,6 +93,9 @@ impl Queue {
         let mut inner = lock(&self.inner);
         if let Some(error) = &inner.refused {
             return Append::refused(error.clone());
+        }
+        if inner.stalled {
+            return Append::refused(AppendError::Stalled);
         }
         let bytes = inner.bytes.saturating_add(cost);
         // A record that is alone is taken whatever its size, else a large blob could never be logged through a small queue.
@@ -130,10 +139,9 @@ impl Queue {
     pub(crate) fn take(&self, patience: Duration) -> Work {
         let mut inner = lock(&self.inner);
         for may_wait in [true, false] {
-            if let Some(filling) = inner.full.pop_front() {
-                return Work::Commit(filling);
-            }
-            if let Some(filling) = inner.open.take() {
+            let next = inner.full.pop_front().or_else(|| inner.open.take());
+            if let Some(filling) = next {
+                inner.writing = Some(Arc::clone(&filling.batch));
                 return Work::Commit(filling);
             }
             if inner.closing {
@@ -167,6 +175,8 @@ impl Queue {
         let mut inner = lock(&self.inner);
         inner.rows = inner.rows.saturating_sub(usize::try_from(rows).unwrap_or(usize::MAX));
         inner.bytes = inner.bytes.saturating_sub(bytes);
+        inner.released = inner.released.wrapping_add(1);
+        (inner.writing, inner.stalled) = (None, false);
         if inner.spare.len() < SPARE && frame.capacity() <= 2 * BATCH_BYTES {
             inner.spare.push(frame);
         }
@@ -191,6 +201,35 @@ impl Queue {
         (inner.rows, inner.bytes) = (0, 0);
         drop(inner);
         queued.into_iter().for_each(|filling| filling.batch.fail(error.clone()));
+    }
+
+    /// How many batches were done with, if rows wait.
+    pub(crate) fn progress(&self) -> Option<u64> {
+        let inner = lock(&self.inner);
+        (inner.rows > 0).then_some(inner.released)
+    }
+
+    /// Whether the disk does not answer.
+    pub(crate) fn is_stalled(&self) -> bool {
+        lock(&self.inner).stalled
+    }
+
+    /// The disk does not answer: whoever waits is told so, what is queued is not written any more, and nothing is taken until the
+    /// batch at the disk is done with.
+    pub(crate) fn stall(&self) {
+        let mut inner = lock(&self.inner);
+        let mut queued = std::mem::take(&mut inner.full);
+        queued.extend(inner.open.take());
+        for filling in &queued {
+            inner.rows = inner.rows.saturating_sub(usize::try_from(filling.rows).unwrap_or(usize::MAX));
+            inner.bytes = inner.bytes.saturating_sub(filling.bytes);
+        }
+        // Without a batch at the disk (a marker is) nothing would say when it answers again.
+        inner.stalled = inner.writing.is_some();
+        let writing = inner.writing.clone();
+        drop(inner);
+        writing.into_iter().for_each(|batch| batch.fail(AppendError::Stalled));
+        queued.into_iter().for_each(|filling| filling.batch.fail(AppendError::Stalled));
     }
 
     pub(crate) fn set_no_space(&self, no_space: bool) {

@@ -362,7 +362,7 @@ impl Records<'_> {
                     }
                     Err(reason) => {
                         let rest = Rest::Damaged { later: None };
-                        return Ok(Step::End(End { offset, rest, reason: reason.to_owned() }));
+                        return Ok(Step::End(End { last: offset, offset, rest, reason: reason.to_owned() }));
                     }
                 }
             }
@@ -372,6 +372,6 @@ impl Records<'_> {
         // Before the first frame was read, nothing is known that a later one could be compared with.
         let known = chain.clone().unwrap_or(Chain::begin(Digest::from_bytes([0; 32]), self.epoch));
         let rest = super::frame::classify(&rest, offset, known.next_seq, &known.log_id);
-        Ok(Step::End(End { offset, rest, reason: wrong.to_string() }))
+        Ok(Step::End(End { last: offset, offset, rest, reason: wrong.to_string() }))
     }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::error::{Damage, OpenError, ReadError};
 use super::frame::{self, Frame, Kind, Rest};
 use super::scan::{Chain, Cursor, segments};
-use super::storage::{Disk, Storage as _};
+use super::storage::{Storage, rewrite};
 use crate::values::Digest;
 
 /// How many bytes at the end of the log are read in full on each start; of older segments only the headers are (that every frame
@@ -27,6 +27,7 @@ pub struct TailCut {
 /// Where a file is to end. Nothing is cut before everything has been looked at: who refuses to open leaves all as it was.
 pub(crate) struct Trim {
     path: PathBuf,
+    last: u64,
     offset: u64,
     torn: Option<u64>,
 }
@@ -34,22 +35,23 @@ pub(crate) struct Trim {
 impl Trim {
     pub(crate) fn to(path: &Path, end: &End) -> Self {
         let torn = if let Rest::Torn { bytes } = end.rest { Some(bytes) } else { None };
-        Self { path: path.to_owned(), offset: end.offset, torn }
+        Self { path: path.to_owned(), last: end.last, offset: end.offset, torn }
     }
 
-    /// Makes it so, durably, and says what was lost. A file in which nothing is left is removed: nothing was ever acknowledged from it,
-    /// and its successor will want the name.
-    pub(crate) fn apply(self) -> Result<Option<TailCut>, OpenError> {
-        let Self { path, offset, torn } = self;
-        let file = std::fs::OpenOptions::new().write(true).open(&path).map_err(OpenError::io(&path, "open"))?;
-        if file.metadata().map_err(OpenError::io(&path, "look at"))?.len() != offset {
-            file.set_len(offset).map_err(OpenError::io(&path, "truncate"))?;
-            file.sync_all().map_err(OpenError::io(&path, "fsync"))?;
-        }
+    /// Makes it so, durably, and says what was lost. The last frame may be in the page cache alone, if the writer was killed before
+    /// fdatasync returned, or died of its error; it was read, so it will be relied on: it is written again. A file in which nothing is
+    /// left is removed: nothing was ever acknowledged from it, and its successor will want the name.
+    pub(crate) fn apply(self, storage: &dyn Storage) -> Result<Option<TailCut>, OpenError> {
+        let Self { path, last, offset, torn } = self;
+        let file = storage.open(&path).map_err(OpenError::io(&path, "open"))?;
+        // Even if it looks that long: who cut it before may have heard of an error.
+        file.truncate(offset).map_err(OpenError::io(&path, "truncate"))?;
+        rewrite(file.as_ref(), &path, last, offset).map_err(OpenError::io(&path, "write to"))?;
+        file.fsync().map_err(OpenError::io(&path, "fsync"))?;
         if offset == 0 {
-            std::fs::remove_file(&path).map_err(OpenError::io(&path, "remove"))?;
+            storage.remove(&path).map_err(OpenError::io(&path, "remove"))?;
             let dir = path.parent().unwrap_or(Path::new("."));
-            Disk.fsync_dir(dir).map_err(OpenError::io(dir, "fsync"))?;
+            storage.fsync_dir(dir).map_err(OpenError::io(dir, "fsync"))?;
         }
         Ok(torn.map(|bytes| TailCut { file: path, offset, bytes }))
     }
@@ -73,6 +75,8 @@ pub(crate) enum Depth {
 
 /// Where the valid frames of a segment end, and what follows them.
 pub(crate) struct End {
+    /// Where the last valid frame begins.
+    pub(crate) last: u64,
     pub(crate) offset: u64,
     pub(crate) rest: Rest,
     /// What the next bytes were refused for, when they are not just zeros.
@@ -85,6 +89,7 @@ pub(crate) fn walk(path: &Path, chain: &mut Chain, depth: Depth, each: &mut dyn 
     if depth == Depth::Headers {
         skip_by_headers(&mut cursor, chain).map_err(ReadError::io(path))?;
     }
+    let mut last = cursor.offset();
     loop {
         let offset = cursor.offset();
         let wrong = match cursor.peek().map_err(ReadError::io(path))? {
@@ -94,10 +99,11 @@ pub(crate) fn walk(path: &Path, chain: &mut Chain, depth: Depth, each: &mut dyn 
                     each(&frame);
                     let length = frame.header.frame_len();
                     cursor.skip(length);
+                    last = offset;
                     continue;
                 }
                 // A whole, undamaged frame that does not belong here: nothing that a crash leaves behind.
-                Err(wrong) => return Ok(End { offset, rest: Rest::Damaged { later: None }, reason: wrong.to_owned() }),
+                Err(wrong) => return Ok(End { last, offset, rest: Rest::Damaged { later: None }, reason: wrong.to_owned() }),
             },
             Err(wrong) => wrong,
         };
@@ -110,7 +116,7 @@ pub(crate) fn walk(path: &Path, chain: &mut Chain, depth: Depth, each: &mut dyn 
             Rest::Damaged { later: None } => format!("{wrong}, and this is not what an unfinished write looks like"),
             Rest::Torn { .. } | Rest::Clean => wrong.to_string(),
         };
-        return Ok(End { offset, rest, reason });
+        return Ok(End { last, offset, rest, reason });
     }
 }
 

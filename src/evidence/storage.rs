@@ -13,6 +13,14 @@ use rustix::io::Errno;
 pub(crate) trait Storage: Send + Sync + 'static {
     /// Creates a file that must not exist yet.
     fn create(&self, path: &Path) -> io::Result<Box<dyn StorageFile>>;
+    /// Opens a file that exists, to write to it.
+    fn open(&self, path: &Path) -> io::Result<Box<dyn StorageFile>>;
+    /// Creates a directory that must not exist yet.
+    fn create_dir(&self, path: &Path) -> io::Result<()>;
+    /// Gives a file another name in the same directory, in the place of whatever has that name.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Removes a file.
+    fn remove(&self, path: &Path) -> io::Result<()>;
     /// Makes the names in a directory durable.
     fn fsync_dir(&self, path: &Path) -> io::Result<()>;
     /// Bytes that an unprivileged process may still write to the file system that holds `path`.
@@ -43,6 +51,22 @@ impl Storage for Disk {
         // 0640: records name clients and addresses; the group is for whoever ships or audits the log.
         let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o640).open(path)?;
         Ok(Box::new(DiskFile(file)))
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Box<dyn StorageFile>> {
+        Ok(Box::new(DiskFile(OpenOptions::new().write(true).open(path)?)))
+    }
+
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        std::fs::create_dir(path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        std::fs::rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        std::fs::remove_file(path)
     }
 
     fn fsync_dir(&self, path: &Path) -> io::Result<()> {
@@ -108,23 +132,54 @@ pub(crate) fn write_all(file: &dyn StorageFile, mut bytes: &[u8], mut at: u64) -
     Ok(())
 }
 
-/// Whether the error says that space ran out, which passes, unlike all others.
-pub(crate) fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+/// Writes again what is read from this part of the file: after an error of fdatasync pages that never reached the disk are in the cache and
+/// count as written, and another fdatasync would call them durable.
+pub(crate) fn rewrite(file: &dyn StorageFile, path: &Path, from: u64, to: u64) -> io::Result<()> {
+    let length = usize::try_from(to.saturating_sub(from)).unwrap_or(usize::MAX);
+    write_all(file, &super::scan::read_at(&File::open(path)?, from, length)?, from)
 }
 
-/// Creates a directory and its parents, making each new name durable.
+/// Whether the error says that space ran out, which passes, unlike all others. A limit on the size of files (EFBIG) can be raised too.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge)
+}
+
+/// Creates a directory and its parents, making each new name durable. That of one that is there is made durable again: who created
+/// it may have been killed before it was, and what is then written into it would be lost with it.
 pub(crate) fn create_dirs(storage: &dyn Storage, path: &Path) -> io::Result<()> {
-    if path.is_dir() {
-        return Ok(());
-    }
     let parent = match path.parent() {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),
     };
-    create_dirs(storage, parent)?;
-    match std::fs::create_dir(path) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-        _ => storage.fsync_dir(parent),
+    if !path.is_dir() {
+        create_dirs(storage, parent)?;
+        match storage.create_dir(path) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
     }
+    match storage.fsync_dir(parent) {
+        // A parent that we may not list is somebody else's, who made this directory for us.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        other => other,
+    }
+}
+
+/// Opens a file to write to it, or creates it.
+pub(crate) fn open_or_create(storage: &dyn Storage, path: &Path) -> io::Result<Box<dyn StorageFile>> {
+    match storage.open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => storage.create(path),
+        other => other,
+    }
+}
+
+/// Puts a text in the place of another, whole or not at all, and durably.
+pub(crate) fn replace_file(storage: &dyn Storage, dir: &Path, name: &str, text: &str) -> io::Result<()> {
+    let draft = dir.join(format!("{name}.new"));
+    let file = open_or_create(storage, &draft)?;
+    file.truncate(0)?;
+    write_all(file.as_ref(), text.as_bytes(), 0)?;
+    file.fdatasync()?;
+    storage.rename(&draft, &dir.join(name))?;
+    storage.fsync_dir(dir)
 }

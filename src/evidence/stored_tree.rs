@@ -8,15 +8,16 @@
 //! The files hold nothing that the records do not say. They are believed as far as they lead to a signed root, and are made again
 //! from the records where they are missing.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::error::{Damage, ReadError};
 use super::merkle::{Frontier, Node, Nodes, Tile, TileKind, parent};
 use super::read::LogReader;
-use super::storage::{Disk, Storage as _, create_dirs};
+use super::storage::{Storage, StorageFile, create_dirs, open_or_create, write_all};
 use crate::values::Digest;
 
 /// Levels of the binary tree: a tile, and a segment.
@@ -26,7 +27,7 @@ const SEGMENT_LEVEL: u8 = 16;
 const SEGMENT_AT: u64 = 256 * HASH;
 const HASH: u64 = 32;
 
-fn tree_dir(evidence: &Path, epoch: u32) -> PathBuf {
+pub(super) fn tree_dir(evidence: &Path, epoch: u32) -> PathBuf {
     evidence.join(format!("epoch-{epoch}")).join("tree")
 }
 
@@ -45,27 +46,27 @@ fn place(node: Node) -> Option<(u64, u64)> {
 
 /// Writes stored hashes.
 pub(crate) struct TreeFiles {
+    storage: Arc<dyn Storage>,
     dir: PathBuf,
-    open: Option<(u64, File)>,
+    open: Option<(u64, Box<dyn StorageFile>)>,
 }
 
 impl TreeFiles {
     /// Opens the directory and forgets what lies beyond so many records: nothing was signed that rests on it, and after a power cut it
     /// may be zeros.
-    pub(crate) fn open(evidence: &Path, epoch: u32, size: u64) -> io::Result<Self> {
+    pub(crate) fn open(storage: &Arc<dyn Storage>, evidence: &Path, epoch: u32, size: u64) -> io::Result<Self> {
         let dir = tree_dir(evidence, epoch);
-        create_dirs(&Disk, &dir)?;
+        create_dirs(storage.as_ref(), &dir)?;
         for entry in std::fs::read_dir(&dir)? {
             let path = entry?.path();
             let number = path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse::<u64>().ok());
             let Some(segment) = number.filter(|segment| *segment >= size >> SEGMENT_LEVEL) else { continue };
             let kept = if segment == size >> SEGMENT_LEVEL { ((size & 0xffff) >> TILE_LEVEL) * HASH } else { 0 };
-            let file = OpenOptions::new().write(true).open(&path)?;
-            if file.metadata()?.len() > kept {
-                file.set_len(kept)?;
+            if std::fs::metadata(&path)?.len() > kept {
+                storage.open(&path)?.truncate(kept)?;
             }
         }
-        Ok(Self { dir, open: None })
+        Ok(Self { storage: Arc::clone(storage), dir, open: None })
     }
 
     /// Stores the hash of a complete subtree, if it is one that is stored. Durable after [`Self::sync`].
@@ -75,22 +76,40 @@ impl TreeFiles {
             Some((open, file)) if open == segment => file,
             before => {
                 if let Some((_, file)) = before {
-                    file.sync_data()?;
+                    file.fdatasync()?;
                 }
-                // 0640 as the log itself.
-                let path = self.dir.join(format!("{segment:012}.tree"));
-                let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o640).open(path)?;
-                Disk.fsync_dir(&self.dir)?;
+                let file = open_or_create(self.storage.as_ref(), &self.dir.join(format!("{segment:012}.tree")))?;
+                self.storage.fsync_dir(&self.dir)?;
                 file
             }
         };
-        file.write_all_at(hash.as_bytes(), at)?;
+        write_all(file.as_ref(), hash.as_bytes(), at)?;
         self.open = Some((segment, file));
         Ok(())
     }
 
     pub(crate) fn sync(&self) -> io::Result<()> {
-        self.open.as_ref().map_or(Ok(()), |(_, file)| file.sync_data())
+        self.open.as_ref().map_or(Ok(()), |(_, file)| file.fdatasync())
+    }
+}
+
+/// A stored hash and where it is.
+pub(super) struct Stored {
+    pub(super) hash: Digest,
+    pub(super) file: PathBuf,
+    pub(super) offset: u64,
+}
+
+/// The hash of a complete subtree, if it is one that is stored and is there.
+pub(super) fn stored(tree_dir: &Path, node: Node) -> Result<Option<Stored>, ReadError> {
+    let Some((segment, offset)) = place(node) else { return Ok(None) };
+    let file = tree_dir.join(format!("{segment:012}.tree"));
+    let mut bytes = [0; 32];
+    match File::open(&file).and_then(|open| open.read_exact_at(&mut bytes, offset)) {
+        // A hole, or what a power cut left: no hash is all zeros.
+        Ok(()) => Ok((bytes != [0; 32]).then(|| Stored { hash: Digest::from_bytes(bytes), file, offset })),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof) => Ok(None),
+        Err(error) => Err(ReadError::io(file)(error)),
     }
 }
 
@@ -142,14 +161,9 @@ impl<'r> TreeReader<'r> {
     }
 
     fn stored(&self, node: Node) -> Result<Option<Digest>, ReadError> {
-        let (Some(dir), Some((segment, at))) = (&self.dir, place(node)) else { return Ok(None) };
-        let path = dir.join(format!("{segment:012}.tree"));
-        let mut bytes = [0; 32];
-        match File::open(&path).and_then(|file| file.read_exact_at(&mut bytes, at)) {
-            // A hole, or what a power cut left: no hash is all zeros.
-            Ok(()) => Ok((bytes != [0; 32]).then(|| Digest::from_bytes(bytes))),
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof) => Ok(None),
-            Err(error) => Err(ReadError::io(path)(error)),
+        match &self.dir {
+            Some(dir) => Ok(stored(dir, node)?.map(|found| found.hash)),
+            None => Ok(None),
         }
     }
 

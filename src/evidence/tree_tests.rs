@@ -145,6 +145,34 @@ fn row_3_what_a_crash_took_from_tree_and_notes_is_made_again() {
 }
 
 #[test]
+fn row_3_a_note_that_lacks_a_sector_was_never_finished() {
+    let dir = tempfile::tempdir().unwrap();
+    run(dir.path(), 1, 3);
+    let path = dir.path().join("epoch-1/checkpoints");
+    let before = std::fs::read(&path).unwrap();
+    run(dir.path(), 1, 1);
+    let both = std::fs::read(&path).unwrap();
+    // A sector's end at each byte of the second note, by a second signature of some length for the first; the part before it, or
+    // behind it, was not written.
+    for boundary in before.len() + 1..both.len() {
+        let filler = format!("\u{2014} {} {}\n\n", "x".repeat(512 - boundary - 66), "A".repeat(60));
+        let note = |parts: [&[u8]; 2]| [&before[..before.len() - 1], filler.as_bytes(), parts[0], parts[1]].concat();
+        let (head, tail) = both[before.len()..].split_at(boundary - before.len());
+        for parts in [[&vec![0; head.len()], tail], [head, &vec![0; tail.len()][..]]] {
+            std::fs::write(&path, note(parts)).unwrap();
+            let (found, end) = notes::last(dir.path(), 1).unwrap_or_else(|error| panic!("{boundary}: {error}")).unwrap();
+            assert_eq!((found.checkpoint.size, end), (3, u64::try_from(512 - boundary + before.len()).unwrap()), "{boundary}");
+            let mut sizes = Vec::new();
+            notes::all(dir.path(), 1, |signed| sizes.push(signed.checkpoint.size)).unwrap();
+            assert_eq!(sizes, [3]);
+            // What a whole note follows was durable: damage.
+            std::fs::write(&path, [note(parts), both[before.len()..].to_vec()].concat()).unwrap();
+            assert!(notes::all(dir.path(), 1, |_| ()).is_err(), "{boundary}");
+        }
+    }
+}
+
+#[test]
 fn row_10_bytes_that_changed_before_they_were_stored_are_not_signed() {
     let dir = tempfile::tempdir().unwrap();
     let (log, _) = EvidenceLog::open(options(dir.path(), 1)).unwrap();

@@ -3,20 +3,22 @@
 //! Per batch: look whether the segment is still there → blobs, fdatasync → one write of the frame → one fdatasync → release. The next
 //! frame is not begun before the last fdatasync has returned; recovery relies on that. Any error but a full disk is final.
 
+mod packs;
+
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::blobs::{self, Packed};
 use super::error::{AppendError, Failure};
 use super::frame::{self, HEADER_LEN, Header, Kind, TRAILER_LEN};
 use super::log::Shared;
 use super::notary::Notary;
-use super::personal::{self, Day};
+use super::personal::Day;
 use super::queue::{Filling, Work};
 use super::scan::{Chain, segment_name};
-use super::storage::{Storage, StorageFile, create_dirs, is_full, write_all};
+use super::storage::{Storage, StorageFile, is_full, write_all};
+use super::watch::Watch;
 use crate::clock;
 
 /// After this long without work, a marker proves that the last frame was durable.
@@ -26,8 +28,6 @@ const IDLE: Duration = Duration::from_millis(500);
 /// How often free space is looked up while batches come, unless [`SPACE_BYTES`] come first.
 const SPACE_EVERY: Duration = Duration::from_millis(200);
 const SPACE_BYTES: u64 = 8 << 20;
-/// A pack that has reached this size gets a successor, so that the last one can be read in full on each start.
-const PACK_BYTES: u64 = 64 << 20;
 const MARKER_LEN: u64 = 116;
 /// The longest that the writer waits for the next batch to fill; never longer than two fdatasyncs take.
 const PAUSE: Duration = Duration::from_micros(400);
@@ -129,6 +129,7 @@ pub(crate) struct Writer {
     storage: Arc<dyn Storage>,
     wal: PathBuf,
     segment_bytes: u64,
+    pack_bytes: u64,
     chain: Chain,
     segment: Option<Active>,
     pack: Option<(Active, Chain)>,
@@ -142,6 +143,7 @@ pub(crate) struct Writer {
     last_sync: Duration,
     space: Space,
     scratch: Vec<u8>,
+    _watch: Watch,
 }
 
 /// What a writer starts from.
@@ -149,6 +151,7 @@ pub(crate) struct Start {
     pub(crate) storage: Arc<dyn Storage>,
     pub(crate) wal: PathBuf,
     pub(crate) segment_bytes: u64,
+    pub(crate) pack_bytes: u64,
     pub(crate) reserve: u64,
     pub(crate) chain: Chain,
     pub(crate) next_pack: u32,
@@ -157,8 +160,8 @@ pub(crate) struct Start {
 
 impl Writer {
     /// Begins a new segment: after a restart nothing is appended to an old file, whose cached pages may not be what the disk holds.
-    pub(crate) fn new(shared: Arc<Shared>, start: Start) -> Result<Self, Failure> {
-        let Start { storage, wal, segment_bytes, reserve, chain, next_pack, notary } = start;
+    pub(crate) fn new(shared: Arc<Shared>, start: Start, watch: Watch) -> Result<Self, Failure> {
+        let Start { storage, wal, segment_bytes, pack_bytes, reserve, chain, next_pack, notary } = start;
         let space = Space { reserve, looked: None, written: 0 };
         let (segment, pack, personal, scratch) = (None, None, None, Vec::new());
         let (settled, crowd, last_sync) = (true, 0, Duration::ZERO);
@@ -167,6 +170,7 @@ impl Writer {
             storage,
             wal,
             segment_bytes,
+            pack_bytes,
             chain,
             segment,
             pack,
@@ -178,6 +182,7 @@ impl Writer {
             last_sync,
             space,
             scratch,
+            _watch: watch,
         };
         writer.look_at_space();
         match writer.segment_for(0) {
@@ -191,9 +196,9 @@ impl Writer {
     /// Until the log is closed or fails.
     pub(crate) fn run(mut self) {
         // If a bug makes this thread panic, appenders must not wait for it.
-        let on_panic = FailOnDrop(Arc::clone(&self.shared));
+        let mut on_panic = FailOnDrop(Some(Arc::clone(&self.shared)));
         let outcome = self.work();
-        std::mem::forget(on_panic);
+        on_panic.0 = None;
         let notary = self.notary.take();
         match outcome {
             Ok(()) => {
@@ -268,7 +273,9 @@ impl Writer {
     }
 
     fn write(&mut self, filling: &mut Filling) -> Result<u64, Trouble> {
-        self.look_at_space();
+        if self.look_at_space() {
+            self.still_there().map_err(Trouble::Fatal)?;
+        }
         if self.shared.queue.no_space() {
             return Err(Trouble::NoSpace);
         }
@@ -317,110 +324,13 @@ impl Writer {
         Ok(self.segment.insert(segment))
     }
 
-    /// Writes the blobs that are not there yet and makes them durable. Each frame of them gets its own fdatasync, so that the rule
-    /// that recovery relies on holds for packs as well.
-    fn write_blobs(&mut self, blobs: &[Packed]) -> Result<(), Trouble> {
-        let shared = Arc::clone(&self.shared);
-        let mut wanted: Vec<&Packed> = Vec::new();
-        for blob in blobs {
-            let durable = match blob.day {
-                None => shared.blobs.contains(&blob.digest),
-                Some(day) => shared.personal.contains(day, &blob.digest),
-            };
-            if !durable && !wanted.iter().any(|other| (other.day, other.digest) == (blob.day, blob.digest)) {
-                wanted.push(blob);
-            }
-        }
-        // One frame holds the values of one day.
-        wanted.sort_by_key(|blob| blob.day);
-        for of_a_day in wanted.chunk_by(|one, other| one.day == other.day) {
-            self.write_blobs_of(of_a_day)?;
-        }
-        Ok(())
-    }
-
-    fn write_blobs_of(&mut self, blobs: &[&Packed]) -> Result<(), Trouble> {
-        let mut rest = blobs;
-        while !rest.is_empty() {
-            let mut bytes = 0;
-            let fits = |blob: &&&Packed| {
-                bytes += blob.stored_len();
-                bytes <= frame::MAX_PAYLOAD
-            };
-            let (group, later) = rest.split_at(rest.iter().take_while(fits).count().max(1).min(rest.len()));
-            match group.first().and_then(|blob| blob.day) {
-                None => self.write_blob_frame(group)?,
-                Some(day) => self.write_personal_frame(day, group)?,
-            }
-            rest = later;
-        }
-        Ok(())
-    }
-
-    fn write_blob_frame(&mut self, group: &[&Packed]) -> Result<(), Trouble> {
-        let (mut active, mut chain) = match self.pack.take() {
-            Some((active, chain)) if active.offset < PACK_BYTES => (active, chain),
-            _ => {
-                let pack = self.next_pack;
-                let path = blobs::pack_path(&self.shared.blob_dir, pack);
-                let active = Active::create(self.storage.as_ref(), path, 0)?;
-                self.next_pack = pack.saturating_add(1);
-                (active, Chain::begin(blobs::pack_log_id(), pack))
-            }
-        };
-        let (pack, at) = (chain.epoch, active.offset);
-        let appended = self.append_blobs(&mut active, &mut chain, group);
-        if appended.is_ok() {
-            self.shared.blobs.insert(pack, at, group.iter().map(|blob| blob.as_stored()));
-        }
-        self.pack = Some((active, chain));
-        appended
-    }
-
-    fn write_personal_frame(&mut self, day: Day, group: &[&Packed]) -> Result<(), Trouble> {
-        let (mut active, mut chain) = match self.personal.take() {
-            Some((of, active, chain)) if of == day && active.offset < PACK_BYTES => (active, chain),
-            _ => {
-                let dir = personal::day_dir(&self.shared.dir, day);
-                create_dirs(self.storage.as_ref(), &dir).map_err(fatal("create", &dir))?;
-                let pack = personal::next_pack(&dir, self.chain.epoch).map_err(fatal("list", &dir))?;
-                let active = Active::create(self.storage.as_ref(), blobs::pack_path(&dir, pack), 0)?;
-                self.shared.personal.forget();
-                (active, Chain::begin(blobs::pack_log_id(), pack))
-            }
-        };
-        // The day may have been erased under a clock that was set back: then its directory is gone, and another pack is begun.
-        let appended = self.append_blobs(&mut active, &mut chain, group);
-        if appended.is_ok() {
-            self.shared.personal.insert(day, group.iter().map(|blob| blob.digest));
-        }
-        self.personal = Some((day, active, chain));
-        appended
-    }
-
-    fn append_blobs(&mut self, active: &mut Active, chain: &mut Chain, group: &[&Packed]) -> Result<(), Trouble> {
-        let mut buffer = std::mem::take(&mut self.scratch);
-        frame::begin(&mut buffer);
-        group.iter().for_each(|blob| frame::push_blob(&mut buffer, &blob.as_stored()));
-        let Chain { log_id, epoch, next_seq, next_index, prev } = *chain;
-        let count = u32::try_from(group.len()).unwrap_or(u32::MAX);
-        let header =
-            Header { kind: Kind::Blobs, epoch, log_id, seq: next_seq, first_index: next_index, count, prev, payload_len: 0 };
-        let hash = frame::finish(&mut buffer, header.clone());
-        let appended = active.append(&buffer);
-        if appended.is_ok() {
-            chain.advance(&header, hash);
-            self.space.written = self.space.written.saturating_add(u64::try_from(buffer.len()).unwrap_or(u64::MAX));
-        }
-        self.scratch = buffer;
-        appended.map(|_| ())
-    }
-
-    /// Refuses appends below the reserve, and takes them again above it.
-    fn look_at_space(&mut self) {
+    /// Refuses appends below the reserve, and takes them again above it. Says whether it was time to look.
+    fn look_at_space(&mut self) -> bool {
         let due = self.space.looked.is_none_or(|looked| looked.elapsed() >= SPACE_EVERY);
-        if !due && self.space.written < SPACE_BYTES {
-            return;
+        // A small reserve is used up by fewer bytes.
+        let enough = if self.space.reserve == 0 { SPACE_BYTES } else { SPACE_BYTES.min(self.space.reserve / 4) };
+        if !due && self.space.written < enough {
+            return false;
         }
         self.space.looked = Some(clock::stopwatch());
         self.space.written = 0;
@@ -435,6 +345,7 @@ impl Writer {
             }
             self.shared.queue.set_no_space(short);
         }
+        true
     }
 
     fn idle(&mut self) -> Result<(), Failure> {
@@ -442,10 +353,22 @@ impl Writer {
         if !self.settled {
             return self.mark(Kind::Settled);
         }
-        match self.segment.as_ref().map(|active| (active.file.is_at(&active.path), &active.path)) {
-            None | Some((Ok(true), _)) => Ok(()),
-            Some((Ok(false), path)) => Err(Failure(format!("{} was removed or renamed", path.display()).into())),
-            Some((Err(error), path)) => Err(Failure(format!("cannot look at {}: {error}", path.display()).into())),
+        self.still_there()
+    }
+
+    /// Whether the files being written are still there, and ours to write to. A record may name a blob of the pack without touching it.
+    fn still_there(&self) -> Result<(), Failure> {
+        for active in self.segment.iter().chain(self.pack.iter().map(|(active, _)| active)) {
+            let wrong = match active.file.is_at(&active.path) {
+                Ok(true) => continue,
+                Ok(false) => format!("{} was removed or renamed", active.path.display()),
+                Err(error) => format!("cannot look at {}: {error}", active.path.display()),
+            };
+            return Err(Failure(wrong.into()));
+        }
+        match self.shared.holds_lock() {
+            true => Ok(()),
+            false => Err(Failure("the lock of the directory was removed, or another process has taken it".into())),
         }
     }
 
@@ -469,7 +392,7 @@ impl Writer {
         let Some(active) = &self.segment else { return Ok(()) };
         if active.offset == 0 {
             // Never used. The next start needs the name; that this fails does no harm, it is done again then.
-            let _ = std::fs::remove_file(&active.path);
+            let _ = self.storage.remove(&active.path);
             return Ok(());
         }
         self.mark(Kind::Closed)?;
@@ -482,10 +405,12 @@ impl Writer {
 
 const _: () = assert!(HEADER_LEN + TRAILER_LEN == 116, "MARKER_LEN is the length of an empty frame");
 
-struct FailOnDrop(Arc<Shared>);
+struct FailOnDrop(Option<Arc<Shared>>);
 
 impl Drop for FailOnDrop {
     fn drop(&mut self) {
-        self.0.fail(Failure("the writer thread panicked".into()));
+        if let Some(shared) = self.0.take() {
+            shared.fail(Failure("the writer thread panicked".into()));
+        }
     }
 }

@@ -9,8 +9,8 @@ use data_encoding::BASE64;
 
 use super::lock::{Lock, NotLocked};
 use super::merkle::{KeyKind, Note, PROOF_MAX, Signature, Vkey, empty_root, verify_consistency};
-use super::notes::{SignedCheckpoint, replace_file};
-use super::storage::{Disk, create_dirs};
+use super::notes::SignedCheckpoint;
+use super::storage::{Disk, create_dirs, replace_file};
 use crate::publisher::keys::KeyError;
 use crate::publisher::keys::log::LogKey;
 use crate::values::Digest;
@@ -154,7 +154,7 @@ impl Witness {
         }
         verify_consistency(size, &root, new.size, &new.root, &request.path).map_err(|_| Refusal::Inconsistent)?;
         // The log's own signatures are kept: they are what shows that it said so.
-        replace_file(&self.dir, &file_of(&new.origin), &request.note.to_string())?;
+        replace_file(&Disk, &self.dir, &file_of(&new.origin), &request.note.to_string())?;
         let mut cosigned = Note::new(request.note.text().to_owned(), Vec::new());
         // A time of 0 means that none is given.
         self.key.sign(&self.vkey, &mut cosigned, now.max(1));

@@ -23,6 +23,7 @@ pub(super) async fn readyz(State(app): State<App>) -> Response {
     let evidence = match app.service().log().health() {
         Health::Ok => Ok(()),
         Health::NoSpace => Err("free disk space is below `evidence.reserve_mb`".to_owned()),
+        Health::Stalled => Err("the disk does not answer".to_owned()),
         Health::Closed => Err("the evidence log is closed".to_owned()),
         Health::Failed(failure) => Err(failure.to_string()),
     };

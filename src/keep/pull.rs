@@ -13,7 +13,7 @@ use super::round::Round;
 use super::ship::object_name;
 use super::{KeepError, Store};
 use crate::evidence::merkle::Vkey;
-use crate::evidence::replace_file;
+use crate::evidence::{Disk, replace_file};
 use crate::sealed;
 use crate::values::Digest;
 
@@ -157,8 +157,8 @@ impl Pull<'_> {
             self.parquet(&there, &here.join("parquet"), parquet).await?;
         }
         let io = KeepError::io(&here);
-        let written = replace_file(&here, "vkey", &format!("{vkey}\n"));
-        written.and_then(|()| replace_file(&here, "checkpoint", &manifest.checkpoint)).map_err(io)?;
+        let written = replace_file(&Disk, &here, "vkey", &format!("{vkey}\n"));
+        written.and_then(|()| replace_file(&Disk, &here, "checkpoint", &manifest.checkpoint)).map_err(io)?;
         Ok(files.iter().map(|(_, bytes)| bytes).sum())
     }
 

@@ -15,6 +15,7 @@
 
 mod audit;
 mod background;
+mod check;
 mod columns;
 mod entry;
 mod erase;
@@ -29,6 +30,7 @@ mod write;
 
 pub use audit::{Compared, compare};
 pub use background::{Background, Erasing};
+pub use check::check;
 pub(crate) use columns::{batch, object};
 pub use columns::{documentation, hash_of};
 pub use entry::{Entry, Joiner};

@@ -69,12 +69,16 @@ impl Service {
         let key = Arc::new(LogKey::load_or_create(&config.log_key())?);
         let poster = Poster::new(&config.fetch.extra_roots)?;
         let Known { epochs: elsewhere, next_pack } = published::known(config, &key, &poster).await?;
+        let patience = Duration::from_millis(config.http.request_timeout_ms);
+        let dir = config.data_dir.join("evidence");
+        // A disk that thinks for a moment is no disk that does not answer.
         let options = LogOptions {
             reserve_bytes,
             key: Some(key),
+            patience: patience.max(Duration::from_secs(1)),
             elsewhere,
             next_pack,
-            ..LogOptions::new(config.data_dir.join("evidence"), config.log_origin())
+            ..LogOptions::new(dir, config.log_origin())
         };
         let (log, opened) = EvidenceLog::open(options)?;
         let (current, at) = (rules.current(), clock.now());
@@ -92,7 +96,6 @@ impl Service {
         ledger.append(&start, &[(current.digest(), &**current.bytes())]).await?;
         ledger.append_all(&changes).await?;
         let cache = moka::sync::Cache::builder().max_capacity(config.cache.capacity).build();
-        let patience = Duration::from_millis(config.http.request_timeout_ms);
         let flights = Flights::default();
         let reloading = tokio::sync::Mutex::default();
         // Small, and worth more the longer they reach back.

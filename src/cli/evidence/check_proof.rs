@@ -48,7 +48,8 @@ impl CheckProof {
             (None, Some(path)) => Digest::leaf(&read_file(path, "name the record's file")?),
             (None, None) => return Err(Failure::new("check-proof", "what is it about", "give --record or --leaf").usage()),
         };
-        let checkpoint = self.policy()?.check(&proof.checkpoint).map_err(|error| Failure::new(&place, error, ADVICE))?;
+        let policy = policy_of(self.key.as_deref(), self.policy.as_deref())?;
+        let checkpoint = policy.check(&proof.checkpoint).map_err(|error| Failure::new(&place, error, ADVICE))?;
         proof.verify(&leaf).map_err(|error| Failure::new(&place, error, ADVICE))?;
         if context.global.json {
             let report = json!({ "proven": true, "log": checkpoint.origin, "index": proof.index, "leaf": leaf,
@@ -59,14 +60,15 @@ impl CheckProof {
         let (index, size, origin) = (proof.index, checkpoint.size, checkpoint.origin);
         Ok(Outcome::done(format!("{mark} proven: record {index} of {origin}, in the tree of {size} records that was signed\n")))
     }
+}
 
-    fn policy(&self) -> Result<Policy, Failure> {
-        if let Some(path) = &self.policy {
-            let text = String::from_utf8_lossy(&read_file(path, "name the policy file")?).into_owned();
-            return Policy::parse(&text).map_err(|error| Failure::new(path.display(), error, "correct the policy").usage());
-        }
-        vkey("--key", self.key.as_deref().unwrap_or_default()).map(Policy::of_log)
+/// What whoever checks trusts: a policy, or the log's key alone, as it is or in a file.
+pub(super) fn policy_of(key: Option<&str>, policy: Option<&Path>) -> Result<Policy, Failure> {
+    if let Some(path) = policy {
+        let text = String::from_utf8_lossy(&read_file(path, "name the policy file")?).into_owned();
+        return Policy::parse(&text).map_err(|error| Failure::new(path.display(), error, "correct the policy").usage());
     }
+    vkey("--key", key.unwrap_or_default()).map(Policy::of_log)
 }
 
 /// A public key, or a file that holds it.

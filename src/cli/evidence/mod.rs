@@ -6,6 +6,7 @@ use super::Outcome;
 use super::context::Context;
 use super::failure::Failure;
 
+mod check_fork;
 mod check_proof;
 mod export;
 mod filters;
@@ -45,6 +46,8 @@ pub(crate) enum Evidence {
     Prove(prove::Prove),
     /// Check such a proof. Needs the proof, the record and a public key, and nothing else
     CheckProof(check_proof::CheckProof),
+    /// Compare two checkpoints of one log: whether it was shown in two versions, with both notes as the proof
+    CheckFork(check_fork::CheckFork),
     /// The public keys that proofs are checked with
     Key(key::Key),
     /// Be a witness for the logs of other regions
@@ -74,6 +77,7 @@ impl Evidence {
             Self::Verify(verify) => verify.run(context),
             Self::Prove(prove) => prove.run(context),
             Self::CheckProof(check) => check.run(context),
+            Self::CheckFork(check) => check.run(context),
             Self::Key(key) => key.run(context),
             Self::Witness(witness) => witness.run(context),
             Self::Replay(replay) => replay.run(context),
