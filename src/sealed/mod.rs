@@ -15,6 +15,7 @@
 
 mod background;
 mod columns;
+mod draft;
 mod entry;
 mod manifest;
 mod merge;
@@ -28,6 +29,9 @@ mod write;
 pub use background::Background;
 pub(crate) use columns::{batch, object};
 pub use columns::{documentation, hash_of};
+// For `benches/large.rs`, which makes a log of a hundred million rows without its frames.
+#[doc(hidden)]
+pub use draft::{Draft, Made};
 pub use entry::{Entry, Joiner};
 pub use manifest::{Listed, Manifest};
 pub use read::{Sealed, Sheet};

@@ -8,10 +8,10 @@ use std::fs;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
+use super::draft::{Draft, Made};
 use super::entry::{Entry, Joiner};
 use super::manifest::{Listed, Manifest};
-use super::write::{self, FileWriter};
-use super::{SealedError, columns, merge};
+use super::{SealedError, columns};
 use crate::archive::{ArchiveError, DataDir};
 use crate::evidence::{Lock, NotLocked};
 use crate::values::Timestamp;
@@ -124,13 +124,6 @@ struct Pass<'a> {
     report: &'a mut Report,
 }
 
-/// Rows of a file, before it has a name.
-struct Made {
-    temporary: PathBuf,
-    directory: String,
-    listed: Listed,
-}
-
 impl Pass<'_> {
     fn run(&mut self, until: u64) -> Result<ControlFlow<()>, ArchiveError> {
         let log = format!("{}/{}", self.origin, self.epoch);
@@ -206,37 +199,18 @@ impl Pass<'_> {
 
     fn write(&self, day: u64, rows: &[&Entry]) -> Result<Made, SealedError> {
         let directory = format!("day={}/region={}", day_name(day), file_name(&self.sealing.region));
-        let indexes = || rows.iter().map(|row| row.located.index);
-        let times = || rows.iter().map(|row| row.located.record.at());
-        let (min_index, max_index) = (indexes().min().unwrap_or(0), indexes().max().unwrap_or(0));
-        let mut writer = FileWriter::create(&self.dir.join(&directory), min_index)?;
-        for rows in rows.chunks(BATCH_ROWS) {
-            let batch = columns::batch(rows).map_err(|error| SealedError::damaged(&self.dir)(error.to_string()))?;
-            writer.write(&batch)?;
-        }
-        let (temporary, bytes, sha256) = writer.finish()?;
-        let listed = Listed {
-            path: String::new(),
-            rows: u64::try_from(rows.len()).unwrap_or(u64::MAX),
-            bytes,
-            min_index,
-            max_index,
-            min_at: times().min().unwrap_or(Timestamp::MAX),
-            max_at: times().max().unwrap_or(Timestamp::MAX),
-            sha256,
-        };
-        Ok(Made { temporary, directory, listed })
+        let first = rows.iter().map(|row| row.located.index).min().unwrap_or(0);
+        let mut draft = Draft::begin(&self.dir, directory, first)?;
+        rows.chunks(BATCH_ROWS).try_for_each(|rows| draft.push(rows))?;
+        draft.finish()
     }
 
     /// Gives a file its name, and the manifest in memory its entry.
     fn name(&mut self, manifest: &mut Manifest, made: Made) -> Result<ControlFlow<()>, SealedError> {
-        let Made { temporary, directory, mut listed } = made;
-        listed.path = format!("{directory}/{:020}-{:020}.parquet", listed.min_index, listed.max_index);
         if !(self.go_on)() {
             return Ok(ControlFlow::Break(()));
         }
-        write::rename(&temporary, &self.dir.join(&listed.path), &self.dir)?;
-        manifest.files.push(listed);
+        manifest.files.push(made.keep(&self.dir)?);
         Ok(ControlFlow::Continue(()))
     }
 
@@ -244,7 +218,7 @@ impl Pass<'_> {
     fn to_merge(&self, manifest: &Manifest) -> Option<Vec<Listed>> {
         let mut alike: BTreeMap<(&str, usize), Vec<&Listed>> = BTreeMap::new();
         for file in &manifest.files {
-            let directory = file.path.rsplit_once('/').map_or("", |(directory, _)| directory);
+            let directory = directory_of(file);
             let level = self.sealing.level(file.rows);
             if level < LAST_LEVEL {
                 alike.entry((directory, level)).or_default().push(file);
@@ -260,29 +234,18 @@ impl Pass<'_> {
         if !(self.go_on)() {
             return Ok(ControlFlow::Break(()));
         }
-        let directory = first.path.rsplit_once('/').map_or("", |(directory, _)| directory).to_owned();
-        let mut writer = FileWriter::create(&self.dir.join(&directory), first.min_index)?;
-        let paths: Vec<PathBuf> = inputs.iter().map(|input| self.dir.join(&input.path)).collect();
-        merge::merge(&paths, &mut writer)?;
-        let (temporary, bytes, sha256) = writer.finish()?;
-        let mut listed = Listed { bytes, sha256, ..first.clone() };
-        for input in inputs.iter().skip(1) {
-            listed.rows = listed.rows.saturating_add(input.rows);
-            listed.min_index = listed.min_index.min(input.min_index);
-            listed.max_index = listed.max_index.max(input.max_index);
-            listed.min_at = listed.min_at.min(input.min_at);
-            listed.max_at = listed.max_at.max(input.max_at);
-        }
+        let made = Draft::merged(&self.dir, directory_of(first).to_owned(), inputs)?.finish()?;
         manifest.files.retain(|file| !inputs.contains(file));
-        if self.name(manifest, Made { temporary, directory, listed })?.is_break() || !(self.go_on)() {
+        if self.name(manifest, made)?.is_break() || !(self.go_on)() {
             return Ok(ControlFlow::Break(()));
         }
         manifest.write(&self.dir)?;
         self.report.merges = self.report.merges.saturating_add(1);
-        for path in paths {
+        for input in inputs {
             if !(self.go_on)() {
                 return Ok(ControlFlow::Break(()));
             }
+            let path = self.dir.join(&input.path);
             fs::remove_file(&path).map_err(SealedError::io(&path))?;
         }
         Ok(ControlFlow::Continue(()))
@@ -311,6 +274,10 @@ impl Pass<'_> {
 }
 
 const DAY_MS: u64 = 86_400_000;
+
+fn directory_of(file: &Listed) -> &str {
+    file.path.rsplit_once('/').map_or("", |(directory, _)| directory)
+}
 
 fn day_name(day: u64) -> String {
     let text = Timestamp::from_millis(day.saturating_mul(DAY_MS)).to_string();
