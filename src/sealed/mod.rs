@@ -14,6 +14,7 @@
 //! - The manifest says which files count. It is replaced as a whole: files that it does not name are left-overs of a crash.
 
 mod background;
+mod cells;
 mod columns;
 mod draft;
 mod entry;
@@ -27,6 +28,7 @@ mod views;
 mod write;
 
 pub use background::Background;
+pub(crate) use cells::{Numbers, Texts};
 pub(crate) use columns::{batch, object};
 pub use columns::{documentation, hash_of};
 // For `benches/large.rs`, which makes a log of a hundred million rows without its frames.
@@ -36,7 +38,8 @@ pub use entry::{Entry, Joiner};
 pub use manifest::{Listed, Manifest};
 pub use read::{Sealed, Sheet};
 pub use seal::{Report, Sealing, seal, seal_all};
-pub(crate) use select::{Query, number, text};
+pub(crate) use read::ROW;
+pub(crate) use select::Query;
 pub use views::views;
 pub(crate) use write::{FileWriter, GROUP_ROWS};
 

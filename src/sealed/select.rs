@@ -3,15 +3,19 @@
 use std::ops::Range;
 
 use arrow_array::cast::AsArray as _;
-use arrow_array::types::{Int64Type, TimestampMillisecondType};
-use arrow_array::{Array, RecordBatch};
-use parquet::arrow::arrow_reader::{ParquetRecordBatchReaderBuilder, RowSelection};
+use arrow_array::types::Int64Type;
+use arrow_array::{BooleanArray, RecordBatch};
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{ArrowPredicate, ArrowPredicateFn, RowSelection};
+use parquet::bloom_filter::Sbbf;
 use parquet::errors::ParquetError;
-use parquet::file::metadata::{PageIndexPolicy, RowGroupMetaData};
+use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
 use parquet::file::page_index::column_index::ColumnIndexMetaData;
 use parquet::file::reader::ChunkReader;
 use parquet::file::statistics::Statistics;
+use parquet::schema::types::SchemaDescriptor;
 
+use super::cells::{Numbers, Texts};
 use super::columns::hash_of;
 use super::manifest::Listed;
 use crate::listing::Filter;
@@ -31,8 +35,10 @@ pub(crate) struct Query {
 
 /// Kinds of records that are answers.
 const ANSWERS: [&str; 2] = ["evaluation", "use"];
-/// Columns with a Bloom filter.
-const FILTERED: [&str; 3] = ["client", "key", "ip"];
+/// Columns whose Bloom filter can rule out what nothing else does. The client has one for other engines: rows are sorted by its hash.
+const FILTERED: [&str; 2] = ["key", "ip"];
+/// What rows are sorted by.
+const SORTED: &str = "client_hash";
 
 impl Query {
     /// `None` when nothing of that epoch is wanted.
@@ -46,7 +52,7 @@ impl Query {
             _ => {}
         }
         if let Some(client) = &filter.client {
-            ranges.push(("client_hash", hash_of(client), hash_of(client)));
+            ranges.push((SORTED, hash_of(client), hash_of(client)));
         }
         if filter.since.is_some() || filter.until.is_some() {
             let since = filter.since.map_or(0, millis);
@@ -75,6 +81,26 @@ impl Query {
         all.chain(self.answered.then_some("kind")).collect()
     }
 
+    /// The columns of which a range is wanted.
+    pub(crate) fn ranged(&self) -> impl Iterator<Item = &'static str> {
+        self.ranges.iter().map(|(name, ..)| *name)
+    }
+
+    pub(crate) const fn has_ranges(&self) -> bool {
+        !self.ranges.is_empty()
+    }
+
+    /// What is looked at before all else: one client's rows are together, and few of the pages that they are in.
+    pub(crate) fn first(&self, schema: &SchemaDescriptor) -> Option<Box<dyn ArrowPredicate>> {
+        let (_, from, to) = self.ranges.iter().find(|(name, ..)| *name == SORTED).copied()?;
+        let mine = move |batch: RecordBatch| {
+            let hashes = batch.column_by_name(SORTED).and_then(|hashes| hashes.as_primitive_opt::<Int64Type>());
+            let hashes = hashes.ok_or_else(|| arrow_schema::ArrowError::SchemaError(format!("{SORTED} is not a number")))?;
+            Ok(BooleanArray::from_iter(hashes.iter().map(|hash| Some(hash.is_some_and(|hash| (from..=to).contains(&hash))))))
+        };
+        Some(Box::new(ArrowPredicateFn::new(ProjectionMask::columns(schema, [SORTED]), mine)))
+    }
+
     /// Whether a file may have wanted rows.
     pub(crate) fn may_match(&self, file: &Listed) -> bool {
         self.ranges.iter().all(|(name, from, to)| {
@@ -91,30 +117,26 @@ impl Query {
     pub(crate) fn mask(&self, batch: &RecordBatch) -> Vec<bool> {
         let mut mask = vec![true; batch.num_rows()];
         for (name, from, to) in &self.ranges {
-            keep(&mut mask, |row| number(batch, name, row).is_some_and(|value| (*from..=*to).contains(&value)));
+            let numbers = Numbers::of(batch, name);
+            keep(&mut mask, |row| numbers.get(row).is_some_and(|value| (*from..=*to).contains(&value)));
         }
         for (name, wanted) in &self.texts {
-            let column = batch.column_by_name(name).and_then(|column| column.as_string_opt::<i32>());
-            keep(&mut mask, |row| column.is_some_and(|column| column.is_valid(row) && column.value(row) == wanted));
+            Texts::of(batch, name).keep(&mut mask, |text| text == wanted);
         }
         for name in &self.present {
             keep(&mut mask, |row| batch.column_by_name(name).is_some_and(|column| column.is_valid(row)));
         }
         if self.answered {
-            let kinds = batch.column_by_name("kind").and_then(|column| column.as_string_opt::<i32>());
-            keep(&mut mask, |row| kinds.is_some_and(|kinds| ANSWERS.contains(&kinds.value(row))));
+            Texts::of(batch, "kind").keep(&mut mask, |kind| ANSWERS.contains(&kind));
         }
         mask
     }
 
     /// The groups of rows that may have wanted ones.
-    pub(crate) fn groups<R: ChunkReader + 'static>(
-        &self,
-        builder: &ParquetRecordBatchReaderBuilder<R>,
-    ) -> Result<Vec<usize>, ParquetError> {
+    pub(crate) fn groups<R: ChunkReader>(&self, file: &R, metadata: &ParquetMetaData) -> Result<Vec<usize>, ParquetError> {
         let mut kept = Vec::new();
-        for (number, group) in builder.metadata().row_groups().iter().enumerate() {
-            if self.within_bounds(group) && self.in_bloom_filters(builder, number, group)? {
+        for (number, group) in metadata.row_groups().iter().enumerate() {
+            if self.within_bounds(group) && self.in_bloom_filters(file, group)? {
                 kept.push(number);
             }
         }
@@ -139,15 +161,10 @@ impl Query {
         ranges && texts
     }
 
-    fn in_bloom_filters<R: ChunkReader + 'static>(
-        &self,
-        builder: &ParquetRecordBatchReaderBuilder<R>,
-        number: usize,
-        group: &RowGroupMetaData,
-    ) -> Result<bool, ParquetError> {
+    fn in_bloom_filters<R: ChunkReader>(&self, file: &R, group: &RowGroupMetaData) -> Result<bool, ParquetError> {
         for (name, wanted) in self.texts.iter().filter(|(name, _)| FILTERED.contains(name)) {
-            let Some(column) = leaf(group, name) else { continue };
-            if let Some(filter) = builder.get_row_group_column_bloom_filter(number, column)?
+            let Some(column) = leaf(group, name).and_then(|place| group.columns().get(place)) else { continue };
+            if let Some(filter) = Sbbf::read_from_column_chunk(column, file)?
                 && !filter.check(wanted.as_str())
             {
                 return Ok(false);
@@ -157,12 +174,7 @@ impl Query {
     }
 
     /// The rows of these groups that are in pages which may have wanted ones. `None` when nothing is known about pages.
-    pub(crate) fn pages<R: ChunkReader + 'static>(
-        &self,
-        builder: &ParquetRecordBatchReaderBuilder<R>,
-        groups: &[usize],
-    ) -> Option<RowSelection> {
-        let metadata = builder.metadata();
+    pub(crate) fn pages(&self, metadata: &ParquetMetaData, groups: &[usize]) -> Option<RowSelection> {
         let groups: Vec<(usize, &RowGroupMetaData)> =
             groups.iter().filter_map(|number| Some((*number, metadata.row_groups().get(*number)?))).collect();
         let rows_of = |group: &RowGroupMetaData| usize::try_from(group.num_rows()).unwrap_or(0);
@@ -198,28 +210,8 @@ impl Query {
     }
 }
 
-/// Pages are looked at only where a range can rule some out.
-pub(crate) fn page_policy(query: &Query) -> PageIndexPolicy {
-    if query.ranges.is_empty() { PageIndexPolicy::Skip } else { PageIndexPolicy::Optional }
-}
-
-/// A number of a row: an integer, or a time in milliseconds.
-pub(crate) fn number(batch: &RecordBatch, name: &str, row: usize) -> Option<i64> {
-    let column = batch.column_by_name(name)?;
-    if row >= column.len() || column.is_null(row) {
-        return None;
-    }
-    let integer = column.as_primitive_opt::<Int64Type>().map(|column| column.value(row));
-    integer.or_else(|| column.as_primitive_opt::<TimestampMillisecondType>().map(|column| column.value(row)))
-}
-
-/// A text of a row.
-pub(crate) fn text<'b>(batch: &'b RecordBatch, name: &str, row: usize) -> Option<&'b str> {
-    let column = batch.column_by_name(name)?.as_string_opt::<i32>()?;
-    (row < column.len() && column.is_valid(row)).then(|| column.value(row))
-}
-
-fn keep(mask: &mut [bool], holds: impl Fn(usize) -> bool) {
+/// Drops the rows that it does not hold for.
+pub(super) fn keep(mask: &mut [bool], holds: impl Fn(usize) -> bool) {
     for (row, kept) in mask.iter_mut().enumerate().filter(|(_, kept)| **kept) {
         *kept = holds(row);
     }
