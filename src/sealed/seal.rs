@@ -214,7 +214,8 @@ impl Pass<'_> {
         Ok(ControlFlow::Continue(()))
     }
 
-    /// The oldest files of one directory and level, if there are enough of them.
+    /// The oldest files of one directory and level, if there are enough of them; else what is left of a day that is over, which is one
+    /// file then: a question about a client looks into each file of the days that it asks for.
     fn to_merge(&self, manifest: &Manifest) -> Option<Vec<Listed>> {
         let mut alike: BTreeMap<(&str, usize), Vec<&Listed>> = BTreeMap::new();
         for file in &manifest.files {
@@ -224,9 +225,19 @@ impl Pass<'_> {
                 alike.entry((directory, level)).or_default().push(file);
             }
         }
-        let mut enough = alike.into_values().find(|files| files.len() >= self.sealing.fan_in)?;
-        enough.sort_by_key(|file| file.min_index);
-        Some(enough.into_iter().take(self.sealing.fan_in).cloned().collect())
+        let enough = alike.values().find(|files| files.len() >= self.sealing.fan_in).cloned();
+        let mut inputs = enough.map(|files| (files, self.sealing.fan_in)).or_else(|| {
+            let day_of = |directory: &str| directory.split('/').next().unwrap_or_default().to_owned();
+            let today = manifest.files.iter().map(|file| day_of(directory_of(file))).max()?;
+            let mut left: BTreeMap<&str, Vec<&Listed>> = BTreeMap::new();
+            for ((directory, _), files) in alike.iter().filter(|((directory, _), _)| day_of(directory) != today) {
+                left.entry(directory).or_default().extend(files);
+            }
+            // Fewer than the fan-in of each level.
+            left.into_values().find(|files| files.len() > 1).map(|files| (files, usize::MAX))
+        })?;
+        inputs.0.sort_by_key(|file| file.min_index);
+        Some(inputs.0.into_iter().take(inputs.1).cloned().collect())
     }
 
     fn merge(&mut self, manifest: &mut Manifest, inputs: &[Listed]) -> Result<ControlFlow<()>, SealedError> {

@@ -15,8 +15,9 @@ use sha2::{Digest as _, Sha256};
 use super::{SealedError, columns};
 use crate::values::Digest;
 
-/// Rows of a row group: what a reader skips by its statistics. A writer holds one, encoded: a few megabytes.
-pub(crate) const GROUP_ROWS: usize = 131_072;
+/// Rows of a row group: what a reader skips by its statistics. A writer holds one, encoded: some megabytes. Each has an entry of every
+/// column in the footer, which a reader goes through before all else.
+pub(crate) const GROUP_ROWS: usize = 262_144;
 /// Rows of a page: what a reader must decode for one client. Smaller pages compress worse.
 const PAGE_ROWS: usize = 4_096;
 /// The writer looks at a page's size after so many rows.
