@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use countersign::archive::{DataDir, Located};
 use countersign::listing::{self, Filter};
-use countersign::record::{ClientFacts, Record};
+use countersign::record::ClientFacts;
 use countersign::sealed::{Draft, Entry, Listed, Manifest, hash_of};
 use countersign::values::{Digest, Request, Timestamp};
 
@@ -153,7 +153,8 @@ fn questions() -> Vec<(&'static str, Filter, Ask, Vec<String>)> {
     let span = |begin: u64, length: u64| (Timestamp::from_millis(begin), Timestamp::from_millis(begin + length));
     let (hour, day) = (span(last - 10 * DAY_MS + 36_000_000, 3_600_000), span(last - 10 * DAY_MS + 36_000_000, DAY_MS));
     let of = |client: Option<String>| Filter { client, ..Filter::default() };
-    let within = |filter: Filter, (since, until): (Timestamp, Timestamp)| Filter { since: Some(since), until: Some(until), ..filter };
+    let within =
+        |filter: Filter, (since, until): (Timestamp, Timestamp)| Filter { since: Some(since), until: Some(until), ..filter };
     let words = |line: &str, span: Option<(Timestamp, Timestamp)>| {
         let span = span.map(|(since, until)| format!(" --since {since} --until {until}")).unwrap_or_default();
         format!("{line}{span}").split(' ').map(str::to_owned).collect::<Vec<_>>()
@@ -204,9 +205,7 @@ fn ask(place: &Path, filter: &Filter, what: Ask) -> u64 {
     let data = DataDir::open(place).expect("open");
     match what {
         Ask::List => listing::list(&data, ORIGIN, filter, 1000).expect("a list").decisions.len() as u64,
-        Ask::Count(field) => {
-            listing::count_by(&data, ORIGIN, filter, field).expect("counts").expect("a column").values().sum()
-        }
+        Ask::Count(field) => listing::count_by(&data, ORIGIN, filter, field).expect("counts").expect("a column").values().sum(),
         Ask::Hours => {
             let histogram = listing::histogram(&data, ORIGIN, filter, Duration::from_secs(3600)).expect("a histogram");
             histogram.columns.values().flat_map(|counts| counts.values()).sum()
@@ -253,7 +252,12 @@ fn main() {
     std::fs::write(place.join("countersign.toml"), config).expect("a configuration");
     let manifest = Manifest::read(&data.join("evidence/epoch-1/parquet")).expect("readable").expect("a manifest");
     let bytes: u64 = manifest.files.iter().map(|file| file.bytes).sum();
-    println!("{} rows in {} files, {:.1} bytes a row", manifest.next_index, manifest.files.len(), bytes as f64 / manifest.next_index as f64);
+    println!(
+        "{} rows in {} files, {:.1} bytes a row",
+        manifest.next_index,
+        manifest.files.len(),
+        bytes as f64 / manifest.next_index as f64
+    );
     println!("in this process, one thread, each time opened anew");
     let questions = questions();
     for (what, filter, how, _) in &questions {
