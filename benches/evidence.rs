@@ -44,12 +44,10 @@ async fn appenders(log: &EvidenceLog, awaiters: usize) {
         tasks.push(tokio::spawn(async move {
             let record = record(number as u64);
             let mut times = Vec::new();
-            let mut count: u64 = 0;
             while began.elapsed() < RUN {
                 let started = Instant::now();
                 log.append(&record, &[]).await.expect("durable");
                 times.push(started.elapsed().as_nanos() as u64 / 1000);
-                count += 1;
             }
             times
         }));
