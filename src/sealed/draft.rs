@@ -49,15 +49,22 @@ impl Draft {
         Ok(())
     }
 
-    /// The rows of files of the same directory, each sorted, together.
-    pub(crate) fn merged(dir: &Path, directory: String, inputs: &[Listed]) -> Result<Self, SealedError> {
+    /// The rows of files of the same directory, each sorted, together. `None` when it was told to stop.
+    pub(crate) fn merged(
+        dir: &Path,
+        directory: String,
+        inputs: &[Listed],
+        go_on: &mut dyn FnMut() -> bool,
+    ) -> Result<Option<Self>, SealedError> {
         let mut draft = Self::begin(dir, directory, inputs.first().map_or(0, |first| first.min_index))?;
         let paths: Vec<PathBuf> = inputs.iter().map(|input| dir.join(&input.path)).collect();
-        super::merge::merge(&paths, &mut draft.writer)?;
+        if !super::merge::merge(&paths, &mut draft.writer, go_on)? {
+            return Ok(None);
+        }
         for input in inputs {
             draft.cover(input.rows, (input.min_index, input.max_index), (input.min_at, input.max_at));
         }
-        Ok(draft)
+        Ok(Some(draft))
     }
 
     fn cover(&mut self, rows: u64, index: (u64, u64), at: (Timestamp, Timestamp)) {

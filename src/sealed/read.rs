@@ -123,13 +123,12 @@ impl<'q> OpenSheet<'q> {
         };
         let ranged = leaves(&query.ranged().collect());
         let read = leaves(&columns.iter().copied().chain(query.columns()).collect());
-        let metadata = ParquetMetaDataReader::new_with_metadata(metadata)
+        let mut reader = ParquetMetaDataReader::new_with_metadata(metadata)
             .with_page_index_policy(PageIndexPolicy::Optional)
             .with_column_index_mask(ColumnChunkMask::row_groups_and_columns(groups.iter().copied(), ranged))
             .with_offset_index_mask(ColumnChunkMask::row_groups_and_columns(groups.iter().copied(), read));
-        let mut metadata = metadata;
-        metadata.read_page_indexes(&file)?;
-        let metadata = metadata.finish()?;
+        reader.read_page_indexes(&file)?;
+        let metadata = reader.finish()?;
         let pages = query.pages(&metadata, &groups);
         if pages.as_ref().is_some_and(|pages| !pages.selects_any()) {
             return Ok(None);
@@ -141,8 +140,7 @@ impl<'q> OpenSheet<'q> {
     pub(crate) fn scan(&self, columns: &[&str], mut take: impl FnMut(&RecordBatch, &[bool])) -> Result<(), SealedError> {
         let names: BTreeSet<&str> = columns.iter().copied().chain(self.query.columns()).collect();
         let reader = self.reader(&names, true).map_err(|error| self.damaged(error))?;
-        let first = self.query.first(self.metadata.file_metadata().schema_descr());
-        let reader = match first {
+        let reader = match self.query.first(self.metadata.file_metadata().schema_descr()) {
             Some(predicate) => reader.with_row_filter(RowFilter::new(vec![predicate])),
             None => reader,
         };
@@ -161,6 +159,9 @@ impl<'q> OpenSheet<'q> {
         columns: &[&str],
         mut take: impl FnMut(&RecordBatch, usize),
     ) -> Result<(), SealedError> {
+        if rows.is_empty() {
+            return Ok(());
+        }
         let (mut groups, mut ranges) = (Vec::new(), Vec::new());
         let (mut begin, mut before) = (0_u64, 0_usize);
         for (number, group) in self.metadata.row_groups().iter().enumerate() {

@@ -245,7 +245,8 @@ impl Pass<'_> {
         if !(self.go_on)() {
             return Ok(ControlFlow::Break(()));
         }
-        let made = Draft::merged(&self.dir, directory_of(first).to_owned(), inputs)?.finish()?;
+        let draft = Draft::merged(&self.dir, directory_of(first).to_owned(), inputs, self.go_on)?;
+        let Some(made) = draft.map(Draft::finish).transpose()? else { return Ok(ControlFlow::Break(())) };
         manifest.files.retain(|file| !inputs.contains(file));
         if self.name(manifest, made)?.is_break() || !(self.go_on)() {
             return Ok(ControlFlow::Break(()));
