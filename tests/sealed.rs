@@ -315,6 +315,7 @@ fn a_crash_anywhere_and_another_run_end_with_the_same_files() {
     .unwrap();
     let whole = files(dir.path());
     assert!(whole.len() > 4 && changes > 20, "{} files, {changes} changes", whole.len());
+    let mut over = 0;
     for (path, bytes) in whole.iter().filter(|(path, _)| path.ends_with("manifest.json")) {
         let manifest: Manifest = serde_json::from_slice(bytes).unwrap();
         let parquet = path.parent().unwrap();
@@ -324,7 +325,16 @@ fn a_crash_anywhere_and_another_run_end_with_the_same_files() {
         }
         let rows: u64 = manifest.files.iter().map(|listed| listed.rows).sum();
         assert_eq!(rows, manifest.next_index, "each record is in one file");
+        let mut days: BTreeMap<&str, u32> = BTreeMap::new();
+        let largest = u64::try_from(small().fan_in.pow(2)).unwrap() * small().range / 2;
+        for listed in manifest.files.iter().filter(|listed| listed.rows < largest) {
+            *days.entry(listed.path.split('/').next().unwrap()).or_default() += 1;
+        }
+        days.pop_last();
+        assert!(days.values().all(|count| *count == 1), "a day that is over is one file: {days:?}");
+        over += days.len();
     }
+    assert!(over > 0, "no day is over");
     // Nothing to do is nothing done.
     seal(&data, ORIGIN, &small(), &mut || panic!("a change")).unwrap();
     for crash in 0..changes {
