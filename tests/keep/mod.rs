@@ -9,7 +9,6 @@ use countersign::evidence::{Blob, EvidenceLog, LogOptions, LogReader, Opened, no
 use countersign::keep::{self, KeepError, Shipper, Store};
 use countersign::publisher::keys::log::LogKey;
 use countersign::values::Digest;
-use object_store::ObjectStore;
 use object_store::memory::InMemory;
 use tempfile::TempDir;
 
