@@ -1,6 +1,6 @@
 //! Durable rows a second, and how long a row waits, beside what the disk itself can do: `cargo bench --bench evidence [-- DIR]`.
 //!
-//! Closed loop: each awaiter appends a record of 100 bytes, waits for the receipt, and appends the next.
+//! Closed loop: each awaiter appends the record of a use, waits for the receipt, and appends the next.
 #![expect(
     clippy::disallowed_methods,
     clippy::expect_used,
@@ -8,43 +8,31 @@
     reason = "a benchmark measures time and may fail"
 )]
 
-use std::fs::OpenOptions;
-use std::os::unix::fs::FileExt as _;
 use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use countersign::evidence::{EvidenceLog, LogOptions, LogReader, notes, proofs};
 use countersign::publisher::keys::log::LogKey;
 
-const RUN: Duration = Duration::from_secs(2);
+mod synthetic;
 
-fn percentile(sorted: &[u64], percent: usize) -> f64 {
-    let at = (sorted.len() * percent / 100).min(sorted.len().saturating_sub(1));
-    sorted.get(at).copied().unwrap_or(0) as f64 / 1000.0
-}
+use synthetic::percentile;
+
+const RUN: Duration = Duration::from_secs(2);
 
 /// What one write of this many bytes and one fdatasync take on a preallocated file, without anything of ours.
 fn disk(dir: &Path, bytes: usize) {
-    let path = dir.join("raw");
-    let file = OpenOptions::new().create(true).truncate(true).write(true).open(&path).expect("create");
-    rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, 64 << 20).expect("fallocate");
-    file.sync_all().expect("fsync");
-    let buffer = vec![7; bytes];
-    let mut times = Vec::new();
-    let mut at = 0;
-    let began = Instant::now();
-    while began.elapsed() < Duration::from_secs(1) && at + (bytes as u64) < 64 << 20 {
-        let started = Instant::now();
-        file.write_all_at(&buffer, at).expect("write");
-        file.sync_data().expect("fdatasync");
-        times.push(started.elapsed().as_nanos() as u64 / 1000);
-        at += bytes as u64;
-    }
-    times.sort_unstable();
+    let times = synthetic::disk(dir, bytes, Duration::from_secs(1), Duration::ZERO);
     let (p50, p99) = (percentile(&times, 50), percentile(&times, 99));
     println!("disk: write of {bytes:>6} B + fdatasync   p50 {p50:>7.3} ms   p99 {p99:>7.3} ms   {} in all", times.len());
-    std::fs::remove_file(&path).expect("remove");
+}
+
+/// A use, as a warm request makes it.
+fn record(number: u64) -> Vec<u8> {
+    let at = countersign::values::Timestamp::from_millis(synthetic::START);
+    synthetic::used(&mut synthetic::Dice(number), at, 0, countersign::values::Digest::of(b"request"), number).encode()
 }
 
 async fn appenders(log: &EvidenceLog, awaiters: usize) {
@@ -54,17 +42,12 @@ async fn appenders(log: &EvidenceLog, awaiters: usize) {
     for number in 0..awaiters {
         let log = log.clone();
         tasks.push(tokio::spawn(async move {
-            let mut record = [0x5A_u8; 100];
+            let record = record(number as u64);
             let mut times = Vec::new();
-            let mut count: u64 = 0;
             while began.elapsed() < RUN {
-                for (to, from) in record.iter_mut().zip(count.to_be_bytes().into_iter().chain((number as u64).to_be_bytes())) {
-                    *to = from;
-                }
                 let started = Instant::now();
                 log.append(&record, &[]).await.expect("durable");
                 times.push(started.elapsed().as_nanos() as u64 / 1000);
-                count += 1;
             }
             times
         }));
@@ -123,12 +106,25 @@ fn key() -> Arc<LogKey> {
 fn proofs(evidence: &Path, options: LogOptions) {
     let signed = notes::newest(evidence, 1).expect("readable").expect("signed");
     let size = signed.checkpoint.size;
-    for index in [0, size / 2, size - 1] {
-        let began = Instant::now();
-        let reader = LogReader::open(evidence).expect("open for reading");
-        proofs::prove(&reader, 1, index, &signed).expect("readable").expect("covered");
-        println!("cold proof of record {index} of {size}: {:.1} ms", began.elapsed().as_secs_f64() * 1000.0);
+    for index in [0, size / 3, size / 2, size - 1] {
+        synthetic::timed(&format!("cold proof of record {index} of {size}"), 5, || {
+            let reader = LogReader::open(evidence).expect("open for reading");
+            proofs::prove(&reader, 1, index, &signed).expect("readable").expect("covered");
+        });
     }
+    // As a process: the kill log and the rest of a data directory are as empty as they can be.
+    let data = evidence.with_file_name("data");
+    std::fs::create_dir_all(&data).expect("create");
+    std::fs::rename(evidence, data.join("evidence")).expect("rename");
+    let config = "issuer = \"https://bench.example\"\nregion = \"eu\"\nreplica = \"r1\"\n";
+    std::fs::write(data.with_file_name("countersign.toml"), config).expect("a configuration");
+    synthetic::timed("`countersign evidence prove`, from start to exit", 5, || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_countersign"));
+        let command = command.args(["evidence", "prove", "--json"]).arg(format!("1-{}", size / 2));
+        let output = command.current_dir(data.parent().expect("a directory")).output().expect("a process");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    });
+    std::fs::rename(data.join("evidence"), evidence).expect("rename");
     let reader = LogReader::open(evidence).expect("open for reading");
     let began = Instant::now();
     let audit = reader.verify(&mut |_| {}).expect("sound");
@@ -141,11 +137,46 @@ fn proofs(evidence: &Path, options: LogOptions) {
     println!("open again with a tree: {:.0} ms", began.elapsed().as_secs_f64() * 1000.0);
 }
 
+/// A start after a kill, when the active segment of 64 MiB is nearly full.
+fn recovery(dir: &Path) {
+    let of = || LogOptions { reserve_bytes: 0, ..LogOptions::new(dir.join("recovery"), "bench.example") };
+    let (log, _) = EvidenceLog::open(of()).expect("open");
+    let record = record(7);
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("runtime");
+    while log.stats().bytes < 60 << 20 {
+        let all: Vec<_> = (0..256).map(|_| log.append(&record, &[])).collect();
+        all.into_iter().for_each(|one| drop(runtime.block_on(one).expect("durable")));
+    }
+    // As a kill leaves them: copied in the midst of it, with the preallocated rest.
+    let (from, to) = (dir.join("recovery/epoch-1/wal"), dir.join("killed/epoch-1/wal"));
+    std::fs::create_dir_all(&to).expect("create");
+    for file in std::fs::read_dir(&from).expect("list").flatten() {
+        std::fs::copy(file.path(), to.join(file.file_name())).expect("copy");
+    }
+    let began = Instant::now();
+    let options = LogOptions { reserve_bytes: 0, ..LogOptions::new(dir.join("killed"), "bench.example") };
+    let (again, opened) = EvidenceLog::open(options).expect("open again");
+    let (took, rows) = (began.elapsed().as_secs_f64() * 1000.0, opened.next_index);
+    println!("start after a kill, {rows} records in the active segment: {took:.0} ms");
+    for log in [log, again] {
+        runtime.block_on(log.close()).expect("close");
+    }
+}
+
+/// SQLite with the same size of batches, by `benches/peers/sql.py`.
+fn sqlite(dir: &Path) {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peers/sql.py");
+    if !Command::new("python3").arg(script).arg("append").arg(dir).status().is_ok_and(|status| status.success()) {
+        println!("skipped: SQLite (python3 is needed)");
+    }
+}
+
 fn main() {
     let base = std::env::args().skip(1).find(|argument| !argument.starts_with("--"));
     let base = base.map_or_else(std::env::temp_dir, Into::into);
     let dir = base.join(format!("countersign-bench-{}", std::process::id()));
     std::fs::create_dir_all(&dir).expect("create a directory");
+    synthetic::load(&format!("records of {} bytes", record(7).len()));
     for bytes in [256, 26_000, 418_000] {
         disk(&dir, bytes);
     }
@@ -157,7 +188,7 @@ fn main() {
     for awaiters in [1, 64, 256, 1024, 4096] {
         runtime.block_on(appenders(&log, awaiters));
     }
-    let signed = LogOptions { reserve_bytes: 0, key: Some(key()), ..LogOptions::new(dir.join("signed"), "bench.example") };
+    let signed = LogOptions { reserve_bytes: 0, key: Some(key()), ..LogOptions::new(dir.join("signed"), synthetic::ORIGIN) };
     let (tree, _) = EvidenceLog::open(signed.clone()).expect("open");
     println!("with a tree, and a checkpoint each second");
     for awaiters in [1, 64, 256, 1024, 4096] {
@@ -177,8 +208,10 @@ fn main() {
     }
     runtime.block_on(log.close()).expect("close");
     disk(&dir, 26_000);
-
+    sqlite(&dir);
+    disk(&dir, 26_000);
     proofs(&dir.join("signed"), signed);
+    recovery(&dir);
     let reader = LogReader::open(dir.join("evidence")).expect("open for reading");
     let began = Instant::now();
     let audit = reader.verify(&mut |_| {}).expect("sound");

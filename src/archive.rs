@@ -91,7 +91,18 @@ impl DataDir {
     /// # Errors
     /// When the log or the kill log cannot be read.
     pub fn open(directory: &Path) -> Result<Self, ArchiveError> {
-        let reader = LogReader::open(directory.join("evidence"))?;
+        Self::with(LogReader::open(directory.join("evidence"))?, directory)
+    }
+
+    /// As [`Self::open`], for finding and listing records: damaged blobs are not noticed before one is asked for.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_for_records(directory: &Path) -> Result<Self, ArchiveError> {
+        Self::with(LogReader::open_for_records(directory.join("evidence"))?, directory)
+    }
+
+    fn with(reader: LogReader, directory: &Path) -> Result<Self, ArchiveError> {
         let orders = KillLog::read_only(directory)?.orders().to_vec();
         let mut orders_of = HashMap::new();
         for epoch in reader.epochs()? {

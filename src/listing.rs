@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::archive::{ArchiveError, DataDir, Located};
 use crate::record::{ClientFacts, DecisionId, Record};
-use crate::sealed::{self, Joiner, Query, Sealed, Sheet, again_when_merged};
+use crate::sealed::{self, Joiner, Numbers, Query, Sealed, Sheet, Texts, again_when_merged};
 use crate::values::{Digest, Timestamp};
 
 mod counts;
@@ -19,7 +19,7 @@ mod verify;
 pub use counts::{Counts, VALUES_MAX};
 pub use verify::{Against, Proven, VerifyError};
 
-use counts::chosen;
+use counts::{Steps, chosen};
 
 /// Most rows of one page.
 pub const PAGE_MAX: usize = 1000;
@@ -180,7 +180,8 @@ pub fn count_by(data: &DataDir, origin: &str, filter: &Filter, field: &str) -> R
         tail(data, origin, sealed, filter, |row| counts.add(row.value(field).unwrap_or("-"), 1))?;
         for sheet in sealed.sheets() {
             let Some(query) = Query::of(filter, sheet.epoch) else { continue };
-            sheet.scan(&query, &[field], &mut |batch, mask| counts.add_batch(batch, field, mask))?;
+            let Some(open) = sheet.open(&query, &[field])? else { continue };
+            open.scan(&[field], |batch, mask| counts.add_batch(batch, field, mask))?;
         }
         Ok(counts)
     })?;
@@ -206,37 +207,16 @@ pub struct Histogram {
 pub fn histogram(data: &DataDir, origin: &str, filter: &Filter, step: Duration) -> Result<Histogram, ArchiveError> {
     let step = u64::try_from(step.as_millis()).unwrap_or(u64::MAX).max(1);
     again_when_merged(data, origin, |sealed| {
-        let mut histogram = Steps { step, columns: BTreeMap::new(), complete: true };
-        tail(data, origin, sealed, filter, |row| histogram.add(row.at.as_millis(), row.decision))?;
+        let mut steps = Steps::new(step);
+        tail(data, origin, sealed, filter, |row| steps.add(row.at.as_millis(), Steps::place(row.decision)))?;
         for sheet in sealed.sheets() {
             let Some(query) = Query::of(filter, sheet.epoch) else { continue };
-            sheet.scan(&query, &["at", "decision"], &mut |batch, mask| {
-                for row in chosen(mask) {
-                    let at = sealed::number(batch, "at", row).and_then(|at| u64::try_from(at).ok()).unwrap_or(0);
-                    histogram.add(at, sealed::text(batch, "decision", row));
-                }
-            })?;
+            let columns = ["at", "decision"];
+            let Some(open) = sheet.open(&query, &columns)? else { continue };
+            open.scan(&columns, |batch, mask| steps.add_batch(batch, mask))?;
         }
-        let columns = histogram.columns.into_iter().map(|(at, counts)| (at, counts.counts)).collect();
-        Ok(Histogram { columns, complete: histogram.complete })
+        Ok(steps.done())
     })
-}
-
-struct Steps {
-    step: u64,
-    columns: BTreeMap<Timestamp, Counts>,
-    complete: bool,
-}
-
-impl Steps {
-    fn add(&mut self, at: u64, verdict: Option<&str>) {
-        let begin = Timestamp::from_millis(at - at % self.step);
-        if self.columns.len() >= HISTOGRAM_MAX && !self.columns.contains_key(&begin) {
-            self.complete = false;
-            return;
-        }
-        self.columns.entry(begin).or_default().add(verdict.unwrap_or("-"), 1);
-    }
 }
 
 /// What matches of the records that are in the log alone, oldest first.
@@ -297,23 +277,26 @@ impl Newest {
     /// First which rows, by the columns that the filter needs; then those rows.
     fn look_into(&mut self, sheet: &Sheet, origin: &str, filter: &Filter) -> Result<(), ArchiveError> {
         let Some(query) = Query::of(filter, sheet.epoch) else { return Ok(()) };
-        let mut wanted = BTreeSet::new();
-        sheet.scan(&query, &["index"], &mut |batch, mask| {
-            for index in chosen(mask).filter_map(|row| sealed::number(batch, "index", row)) {
-                let beaten = wanted.len() >= self.most && wanted.first().is_some_and(|oldest| index < *oldest);
-                if !beaten && u64::try_from(index).is_ok_and(|index| self.takes(sheet.epoch, index)) {
-                    wanted.insert(index);
+        let Some(open) = sheet.open(&query, &COLUMNS)? else { return Ok(()) };
+        // By index: the row of the file.
+        let mut wanted: BTreeMap<u64, u64> = BTreeMap::new();
+        open.scan(&["index", sealed::ROW], |batch, mask| {
+            let (indexes, rows) = (Numbers::of(batch, "index"), Numbers::of(batch, sealed::ROW));
+            let number = |numbers: &Numbers<'_>, row| numbers.get(row).and_then(|number| u64::try_from(number).ok());
+            for at in chosen(mask) {
+                let (Some(index), Some(row)) = (number(&indexes, at), number(&rows, at)) else { continue };
+                let beaten = wanted.len() >= self.most && wanted.first_key_value().is_some_and(|(oldest, _)| index < *oldest);
+                if !beaten && self.takes(sheet.epoch, index) {
+                    wanted.insert(index, row);
                 }
                 if wanted.len() > self.most {
                     wanted.pop_first();
                 }
             }
         })?;
-        if wanted.is_empty() {
-            return Ok(());
-        }
         let log = format!("{origin}/{}", sheet.epoch);
-        sheet.fetch(&query, wanted, &COLUMNS, &mut |batch, row| self.put(Row::sealed(batch, row, sheet.epoch, &log)))?;
+        let rows: BTreeSet<u64> = wanted.into_values().collect();
+        open.fetch(&rows, &COLUMNS, |batch, row| self.put(Row::sealed(batch, row, sheet.epoch, &log)))?;
         Ok(())
     }
 }
@@ -376,9 +359,9 @@ impl Row {
     }
     /// Of a sealed row.
     fn sealed(batch: &RecordBatch, row: usize, epoch: u32, log: &str) -> Self {
-        let text = |name: &str| sealed::text(batch, name, row);
+        let text = |name: &str| Texts::of(batch, name).get(row);
         let owned = |name: &str| text(name).map(str::to_owned);
-        let number = |name: &str| sealed::number(batch, name, row).and_then(|number| u64::try_from(number).ok());
+        let number = |name: &str| Numbers::of(batch, name).get(row).and_then(|number| u64::try_from(number).ok());
         let (at, index) = (Timestamp::from_millis(number("at").unwrap_or(0)), number("index").unwrap_or(0));
         let known = |all: &[&'static str], name: &str| all.iter().copied().find(|word| text(name) == Some(word));
         let kind = known(&Record::KINDS, "kind").unwrap_or("unknown");

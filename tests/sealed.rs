@@ -281,6 +281,15 @@ fn lists_over_parquet_and_the_tail_are_those_of_the_log() {
         let sealed = Sealed::open(&dir.path().join("evidence"), ORIGIN, &[1, 2]).unwrap();
         assert_eq!((sealed.next_index(1), sealed.next_index(2)), (150, 110));
         check(dir.path(), &filters, &expect, "all");
+        // By their sizes alone its files would not have been merged.
+        let mut days: BTreeMap<(u32, PathBuf), (u64, u32)> = BTreeMap::new();
+        for sheet in sealed.sheets() {
+            let day = days.entry((sheet.epoch, sheet.path.ancestors().nth(2).unwrap().to_owned())).or_default();
+            *day = (day.0 + sheet.listed.rows, day.1 + 1);
+        }
+        let over: Vec<(u64, u32)> = days.range(..(2, PathBuf::new())).rev().skip(1).map(|(_, day)| *day).collect();
+        assert!(over.iter().any(|(rows, _)| *rows > 4 * small().range), "a day with many files is over: {days:?}");
+        assert!(over.iter().all(|(_, files)| *files == 1), "a day that is over is one file: {days:?}");
     }
 }
 

@@ -124,7 +124,7 @@ pub(super) fn packs(dir: &Path) -> io::Result<Vec<u32>> {
 impl BlobStore {
     /// Opens the packs for a writer. Reads the last one in full; says where that is to end, and which number the next pack gets.
     pub(crate) fn recover(dir: &Path) -> Result<(Self, Option<Trim>, u32), OpenError> {
-        let store = Self { dir: dir.to_owned(), index: RwLock::default() };
+        let store = Self::unread(dir);
         let numbers = packs(dir).map_err(OpenError::io(dir, "list"))?;
         let Some((last, older)) = numbers.split_last() else { return Ok((store, None, 0)) };
         for pack in older {
@@ -142,7 +142,7 @@ impl BlobStore {
 
     /// Opens the packs for a reader, changing nothing; a writer may be running.
     pub(crate) fn read_only(dir: &Path) -> Result<Self, ReadError> {
-        let store = Self { dir: dir.to_owned(), index: RwLock::default() };
+        let store = Self::unread(dir);
         store.refresh()?;
         Ok(store)
     }
@@ -159,6 +159,11 @@ impl BlobStore {
         let digests: Vec<Digest> = store.read().keys().copied().collect();
         let read = |digest: Digest| Ok(store.get(&digest)?.map(|bytes| (digest, bytes)));
         digests.into_iter().filter_map(|digest| read(digest).transpose()).collect()
+    }
+
+    /// As `read_only`, but nothing is looked for before the first blob is asked for.
+    pub(crate) fn unread(dir: &Path) -> Self {
+        Self { dir: dir.to_owned(), index: RwLock::default() }
     }
 
     /// Without any blobs.

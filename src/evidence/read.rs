@@ -18,8 +18,8 @@ use super::recover::{self, End};
 use super::scan::{Chain, Cursor, epochs, segments};
 use crate::values::Digest;
 
-/// One place in memory for so many frames of the file.
-const SPARSE: u64 = 64;
+/// One place in memory for so many bytes of a segment: what is read in vain before a record's own frame.
+const SPARSE: u64 = 64 << 10;
 /// How often a reader looks again before it believes in damage: the writer may have been in the midst of a frame, or may have
 /// begun a new segment between two looks.
 pub(super) const LOOKS: u32 = 5;
@@ -43,6 +43,8 @@ pub struct LogReader {
     pub(super) blobs: BlobStore,
     personal: PersonalReader,
     places: Mutex<HashMap<PathBuf, Places>>,
+    /// Frames are guessed at. See [`Self::leaping`].
+    leaps: bool,
 }
 
 /// Where some of the frames of a segment begin.
@@ -50,7 +52,6 @@ pub struct LogReader {
 struct Places {
     marks: Vec<(u64, u64)>,
     /// The next frame that has not been looked at.
-    frames: u64,
     index: u64,
     offset: u64,
 }
@@ -64,13 +65,32 @@ impl LogReader {
         let dir = dir.into();
         epochs(&dir).map_err(ReadError::io(&dir))?;
         let blobs = BlobStore::read_only(&dir.join("blobs"))?;
-        Ok(Self { personal: PersonalReader::new(&dir), dir, blobs, places: Mutex::default() })
+        Ok(Self { personal: PersonalReader::new(&dir), dir, blobs, places: Mutex::default(), leaps: false })
+    }
+
+    /// Opens an evidence directory to read records: blobs are looked for when the first is asked for, which in a large log takes longer
+    /// than finding a record.
+    ///
+    /// # Errors
+    /// When it cannot be listed.
+    pub fn open_for_records(dir: impl Into<PathBuf>) -> Result<Self, ReadError> {
+        let dir = dir.into();
+        epochs(&dir).map_err(ReadError::io(&dir))?;
+        let blobs = BlobStore::unread(&dir.join("blobs"));
+        Ok(Self { personal: PersonalReader::new(&dir), dir, blobs, places: Mutex::default(), leaps: false })
     }
 
     /// For records alone: blobs are not looked for.
     pub(crate) fn of_records(dir: impl Into<PathBuf>) -> Self {
         let dir = dir.into();
-        Self { personal: PersonalReader::new(&dir), dir, blobs: BlobStore::none(), places: Mutex::default() }
+        let personal = PersonalReader::new(&dir);
+        Self { personal, dir, blobs: BlobStore::none(), places: Mutex::default(), leaps: false }
+    }
+
+    /// For records alone, without walking over the frames before them. A record could hold what looks like a frame, so this is for those
+    /// who check what they read against a signed root.
+    pub(crate) fn leaping(dir: impl Into<PathBuf>) -> Self {
+        Self { leaps: true, ..Self::of_records(dir) }
     }
 
     /// The evidence directory.
@@ -194,16 +214,20 @@ impl LogReader {
 
     /// Where to begin reading for this record: at or a little before its frame. Also says where the segment ends now.
     fn locate(&self, path: &Path, first: u64, index: u64) -> io::Result<(u64, u64)> {
-        let mut places = lock(&self.places).get(path).cloned().unwrap_or(Places { index: first, ..Places::default() });
+        let known = if self.leaps { None } else { lock(&self.places).get(path).cloned() };
+        let mut places = known.unwrap_or(Places { index: first, ..Places::default() });
         if index >= places.index {
             let mut cursor = Cursor::open(path)?;
             cursor.seek(places.offset);
+            if self.leaps {
+                cursor.leap(index)?;
+            }
             while let Ok(header) = cursor.peek_header()? {
-                if places.frames.is_multiple_of(SPARSE) {
+                let marked = places.marks.last().map(|(_, offset)| offset.saturating_add(SPARSE));
+                if marked.is_none_or(|next| cursor.offset() >= next) {
                     places.marks.push((header.first_index, cursor.offset()));
                 }
                 cursor.skip(header.frame_len());
-                places.frames = places.frames.saturating_add(1);
                 places.index = header.first_index.saturating_add(u64::from(header.count));
                 places.offset = cursor.offset();
                 if places.index > index {
@@ -214,7 +238,9 @@ impl LogReader {
         let before = places.marks.partition_point(|(first, _)| *first <= index).saturating_sub(1);
         let offset = places.marks.get(before).map_or(0, |(_, offset)| *offset);
         let next = places.index;
-        lock(&self.places).insert(path.to_owned(), places);
+        if !self.leaps {
+            lock(&self.places).insert(path.to_owned(), places);
+        }
         Ok((offset, next))
     }
 }

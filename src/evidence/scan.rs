@@ -10,6 +10,11 @@ use crate::values::Digest;
 
 /// How much is read at once: many small frames a read, and few frames larger than it.
 const CHUNK: usize = 1 << 20;
+/// How much is read at once for headers alone: of small frames many, behind a large one no more than the next header's page.
+const HEADERS: usize = 64 << 10;
+const HEADER: usize = 4 << 10;
+/// How near a leap comes to its frame: from there on reading is as fast as another guess.
+const NEAR: u64 = 128 << 10;
 const SUFFIX: &str = ".wal";
 
 /// What the next frame of a log must say.
@@ -96,11 +101,13 @@ pub(crate) struct Cursor {
     base: u64,
     /// Where in the buffer the next frame begins.
     at: usize,
+    /// How much is read at the next header that is not in the buffer.
+    ahead: usize,
 }
 
 impl Cursor {
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
-        Ok(Self { file: File::open(path)?, buffer: Vec::new(), base: 0, at: 0 })
+        Ok(Self { file: File::open(path)?, buffer: Vec::new(), base: 0, at: 0, ahead: HEADER })
     }
 
     /// Where in the file the next frame begins.
@@ -126,12 +133,51 @@ impl Cursor {
 
     /// The header at the current place. Its payload is not looked at.
     pub(crate) fn peek_header(&mut self) -> io::Result<Result<Header, FrameError>> {
-        // Small reads: the next header may be a megabyte away.
         if self.unread().len() < HEADER_LEN {
             self.seek(self.offset());
-            self.buffer = read_at(&self.file, self.base, 4096)?;
+            self.buffer = read_at(&self.file, self.base, self.ahead)?;
         }
-        Ok(Header::decode(self.unread()))
+        let header = Header::decode(self.unread());
+        if let Ok(header) = &header {
+            self.ahead = if header.frame_len() < HEADERS / 4 { HEADERS } else { HEADER };
+        }
+        Ok(header)
+    }
+
+    /// Goes to a frame that begins at or a little before this record, by looking for headers here and there instead of walking over all
+    /// of them. A guess: a record could hold what looks like a header. Only for those who can tell, as a proof is checked.
+    pub(crate) fn leap(&mut self, index: u64) -> io::Result<()> {
+        let (mut low, mut high) = (self.offset(), self.file.metadata()?.len());
+        while high.saturating_sub(low) > NEAR {
+            let middle = low.midpoint(high);
+            match self.next_header(middle, high)? {
+                Some((at, header)) if header.first_index <= index => low = at,
+                _ => high = middle,
+            }
+        }
+        self.seek(low);
+        Ok(())
+    }
+
+    /// The first header that begins in this part of the file.
+    fn next_header(&self, from: u64, until: u64) -> io::Result<Option<(u64, Header)>> {
+        let mut at = from;
+        while at < until {
+            let bytes = read_at(&self.file, at, HEADERS)?;
+            let magic = |(_, bytes): &(usize, &[u8])| *bytes == frame::MAGIC;
+            for (place, _) in bytes.windows(frame::MAGIC.len()).enumerate().filter(magic) {
+                if let Ok(header) = Header::decode(bytes.get(place..).unwrap_or_default()) {
+                    return Ok(Some((at.saturating_add(u64::try_from(place).unwrap_or(u64::MAX)), header)));
+                }
+            }
+            // A header that the end of what was read cuts in two is found by the next read.
+            let step = bytes.len().saturating_sub(HEADER_LEN);
+            if bytes.len() < HEADERS || bytes.iter().all(|byte| *byte == 0) {
+                return Ok(None);
+            }
+            at = at.saturating_add(u64::try_from(step).unwrap_or(u64::MAX));
+        }
+        Ok(None)
     }
 
     /// Leaves a frame of this length behind.

@@ -12,8 +12,9 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
+use super::batch::lock;
 use super::error::{Damage, ReadError};
 use super::merkle::{Frontier, Node, Nodes, Tile, TileKind, parent};
 use super::read::LogReader;
@@ -22,6 +23,8 @@ use crate::values::Digest;
 
 /// Levels of the binary tree: a tile, and a segment.
 const TILE_LEVEL: u8 = 8;
+/// Records of a tile.
+const TILE: usize = 256;
 const SEGMENT_LEVEL: u8 = 16;
 /// Where the hash of the whole segment is in its file.
 const SEGMENT_AT: u64 = 256 * HASH;
@@ -120,19 +123,21 @@ pub struct TreeReader<'r> {
     reader: &'r LogReader,
     epoch: u32,
     dir: Option<PathBuf>,
+    /// The hashes of records of the tile that was read last: a proof asks for up to eight nodes of one.
+    leaves: Mutex<(u64, Vec<Digest>)>,
 }
 
 impl<'r> TreeReader<'r> {
     /// Of an epoch of a log.
     #[must_use]
     pub fn new(reader: &'r LogReader, epoch: u32) -> Self {
-        Self { dir: Some(tree_dir(reader.dir(), epoch)), reader, epoch }
+        Self { dir: Some(tree_dir(reader.dir(), epoch)), reader, epoch, leaves: Mutex::default() }
     }
 
     /// From the records alone: for when the stored hashes are in doubt.
     #[must_use]
     pub fn from_records(reader: &'r LogReader, epoch: u32) -> Self {
-        Self { dir: None, reader, epoch }
+        Self { dir: None, reader, epoch, leaves: Mutex::default() }
     }
 
     /// The bytes of a tile: hashes, or records each behind its length (c2sp.org/tlog-tiles).
@@ -167,6 +172,31 @@ impl<'r> TreeReader<'r> {
         }
     }
 
+    /// The hashes of these records, which are all in one tile. The whole tile is read, as far as it is there.
+    fn each_leaf(&self, begin: u64, end: u64, mut take: impl FnMut(&Digest)) -> Result<(), ReadError> {
+        let first = begin >> TILE_LEVEL << TILE_LEVEL;
+        let place = |index: u64| usize::try_from(index.saturating_sub(first)).unwrap_or(usize::MAX);
+        let mut held = lock(&self.leaves);
+        let (tile, leaves) = &mut *held;
+        if *tile != first || leaves.len() < place(end) {
+            (*tile, *leaves) = (first, Vec::new());
+            for record in self.reader.records(self.epoch, first)?.take(TILE) {
+                // What cannot be read behind the wanted ones is the next reader's.
+                let Ok(record) = record else { break };
+                if (record.epoch, place(record.index)) != (self.epoch, leaves.len()) {
+                    break;
+                }
+                leaves.push(Digest::leaf(&record.bytes));
+            }
+        }
+        match leaves.get(place(begin)..place(end)) {
+            Some(wanted) => wanted.iter().for_each(&mut take),
+            // Says what is wrong with them, or finds those that came meanwhile.
+            None => self.each_record(begin, end, |record| take(&Digest::leaf(record)))?,
+        }
+        Ok(())
+    }
+
     fn each_record(&self, begin: u64, end: u64, mut take: impl FnMut(&[u8])) -> Result<(), ReadError> {
         let mut records = self.reader.records(self.epoch, begin)?;
         for index in begin..end {
@@ -194,9 +224,9 @@ impl Nodes for TreeReader<'_> {
             let (left, right) = (Node { level, index }, Node { level, index: index.saturating_add(1) });
             return Ok(parent(&self.node(left)?, &self.node(right)?));
         }
-        let begin = node.index << node.level;
+        let (begin, count) = (node.index << node.level, 1_u64 << node.level);
         let mut subtree = Frontier::default();
-        self.each_record(begin, begin.saturating_add(1 << node.level), |record| subtree.push(Digest::leaf(record)))?;
+        self.each_leaf(begin, begin.saturating_add(count), |leaf| subtree.push(*leaf))?;
         Ok(subtree.root())
     }
 }

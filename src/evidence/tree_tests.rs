@@ -115,6 +115,50 @@ fn every_record_of_a_tree_over_segments_is_proven_from_stored_hashes_and_from_re
     assert_eq!(notes::newest(dir.path(), 1).unwrap().unwrap().checkpoint.root, naive(size + 1).root());
 }
 
+/// A frame as a record: what a reader that looks for headers in the midst of a segment takes for one.
+fn decoy(first_index: u64) -> Vec<u8> {
+    let (mut bytes, log_id) = (Vec::new(), Digest::of(b"log.example/evidence/eu/r1"));
+    frame::begin(&mut bytes);
+    assert!(frame::push_record(&mut bytes, &[7; 8192]));
+    let header = frame::Header {
+        kind: frame::Kind::Records,
+        epoch: 1,
+        log_id,
+        seq: 1,
+        first_index,
+        count: 1,
+        prev: log_id,
+        payload_len: 0,
+    };
+    frame::finish(&mut bytes, header);
+    bytes
+}
+
+#[test]
+fn records_are_proven_without_walking_to_them_and_what_looks_like_a_frame_proves_nothing() {
+    for what in [None, Some(0), Some(60)] {
+        let dir = tempfile::tempdir().unwrap();
+        let (log, _) = EvidenceLog::open(options(dir.path(), 1)).unwrap();
+        // A frame each, 800 KiB of them in one segment: a leap has to look in several places.
+        let records: Vec<Vec<u8>> = (0..100).map(|number| what.map_or(vec![number; 8192], decoy)).collect();
+        records.iter().for_each(|record| drop(log.append_blocking(record, &[]).unwrap()));
+        log.close_blocking().unwrap();
+        let (reader, leaping) = (LogReader::open(dir.path()).unwrap(), LogReader::leaping(dir.path()));
+        let signed = notes::newest(dir.path(), 1).unwrap().unwrap();
+        if what == Some(0) {
+            let misled = TreeReader::new(&leaping, 1).node(merkle::Node { level: 0, index: 5 });
+            assert!(misled.is_err(), "the leap ends at a frame of the log: this test shows nothing");
+        }
+        for (index, record) in (0..).zip(&records) {
+            let proof = proofs::prove(&reader, 1, index, &signed).unwrap().unwrap();
+            assert!(proof.verify(&Digest::leaf(record)).is_ok(), "{what:?}: {index}");
+            if what.is_none() {
+                assert_eq!(leaping.get(1, index).unwrap(), reader.get(1, index).unwrap(), "{index}");
+            }
+        }
+    }
+}
+
 #[test]
 fn row_3_what_a_crash_took_from_tree_and_notes_is_made_again() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,11 +1,13 @@
 //! Counting rows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use arrow_array::RecordBatch;
 use serde::Serialize;
 
-use crate::sealed;
+use super::{HISTOGRAM_MAX, Histogram};
+use crate::sealed::{Numbers, Texts};
+use crate::values::Timestamp;
 
 /// The rows that a mask leaves.
 pub(super) fn chosen(mask: &[bool]) -> impl Iterator<Item = usize> {
@@ -40,11 +42,16 @@ impl Counts {
         }
     }
 
-    /// Rows of one client are together and few values are frequent: runs are counted, not rows.
+    /// Entries of a dictionary are counted by their numbers. Without one: rows of one client are together, so runs are counted, not rows.
     pub(super) fn add_batch(&mut self, batch: &RecordBatch, field: &str, mask: &[bool]) {
-        let mut run: Option<(&str, u64)> = None;
+        let texts = Texts::of(batch, field);
+        let (mut coded, mut run) = (vec![0_u64; texts.entries()], None::<(&str, u64)>);
         for row in chosen(mask) {
-            let value = sealed::text(batch, field, row).unwrap_or("-");
+            if let Some(count) = texts.code(row).and_then(|code| coded.get_mut(code)) {
+                *count = count.saturating_add(1);
+                continue;
+            }
+            let value = texts.get(row).unwrap_or("-");
             run = match run {
                 Some((same, count)) if same == value => Some((same, count.saturating_add(1))),
                 before => {
@@ -54,6 +61,64 @@ impl Counts {
             };
         }
         run.into_iter().for_each(|(value, count)| self.add(value, count));
+        for (code, count) in coded.into_iter().enumerate().filter(|(_, count)| *count > 0) {
+            self.add(texts.entry(code).unwrap_or("-"), count);
+        }
+    }
+}
+
+/// Verdicts, as a histogram counts them.
+const VERDICTS: [&str; 4] = ["allow", "deny", "unresolved", "-"];
+
+/// Counts by time.
+pub(super) struct Steps {
+    step: u64,
+    /// By the number of the step since 1970: how often each verdict.
+    counts: HashMap<u64, [u64; VERDICTS.len()]>,
+    complete: bool,
+}
+
+impl Steps {
+    /// With steps of so many milliseconds.
+    pub(super) fn new(step: u64) -> Self {
+        Self { step, counts: HashMap::new(), complete: true }
+    }
+
+    /// A verdict's place among those that are counted; the last is for records without one.
+    pub(super) fn place(verdict: Option<&str>) -> usize {
+        let known = VERDICTS.iter().position(|known| verdict == Some(*known));
+        known.unwrap_or(VERDICTS.len().saturating_sub(1))
+    }
+
+    pub(super) fn add(&mut self, at: u64, place: usize) {
+        let number = at / self.step;
+        if self.counts.len() >= HISTOGRAM_MAX && !self.counts.contains_key(&number) {
+            self.complete = false;
+            return;
+        }
+        if let Some(count) = self.counts.entry(number).or_default().get_mut(place) {
+            *count = count.saturating_add(1);
+        }
+    }
+
+    pub(super) fn add_batch(&mut self, batch: &RecordBatch, mask: &[bool]) {
+        let (times, verdicts) = (Numbers::of(batch, "at"), Texts::of(batch, "decision"));
+        let places: Vec<usize> = (0..verdicts.entries()).map(|code| Self::place(verdicts.entry(code))).collect();
+        for row in chosen(mask) {
+            let at = times.get(row).and_then(|at| u64::try_from(at).ok()).unwrap_or(0);
+            let coded = verdicts.code(row).and_then(|code| places.get(code).copied());
+            self.add(at, coded.unwrap_or_else(|| Self::place(verdicts.get(row))));
+        }
+    }
+
+    pub(super) fn done(self) -> Histogram {
+        let named = |counts: [u64; VERDICTS.len()]| {
+            let all = VERDICTS.iter().zip(counts).filter(|(_, count)| *count > 0);
+            all.map(|(verdict, count)| ((*verdict).to_owned(), count)).collect()
+        };
+        let begin = |number: u64| Timestamp::from_millis(number.saturating_mul(self.step));
+        let columns = self.counts.into_iter().map(|(number, counts)| (begin(number), named(counts))).collect();
+        Histogram { columns, complete: self.complete }
     }
 }
 

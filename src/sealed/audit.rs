@@ -10,11 +10,12 @@ use arrow_array::{Array, RecordBatch};
 use sha2::{Digest as _, Sha256};
 
 use super::SealedError;
+use super::cells::Numbers;
 use super::columns;
 use super::entry::{Entry, Joiner};
 use super::read::{Sealed, Sheet, again_when_merged};
 use super::seal::{BATCH_ROWS, day_of};
-use super::select::{Query, number};
+use super::select::Query;
 use crate::archive::{ArchiveError, DataDir};
 use crate::values::{Digest, Timestamp};
 
@@ -111,10 +112,10 @@ impl Comparison<'_, '_> {
         let indexes = listed.min_index..=listed.max_index.min(sealed_to.saturating_sub(1));
         let times = listed.min_at.as_millis()..=listed.max_at.as_millis();
         let (mut rows, mut outside) = (0_u64, None);
-        sheet.scan(&Query::default(), &["index", "at"], &mut |batch, _| {
+        each(sheet, &["index", "at"], |batch| {
+            let (numbers, moments) = (Numbers::of(batch, "index"), Numbers::of(batch, "at"));
             for row in 0..batch.num_rows() {
-                let value = |name: &str| number(batch, name, row).and_then(|value| u64::try_from(value).ok());
-                let (index, at) = (value("index").unwrap_or(u64::MAX), value("at").unwrap_or(u64::MAX));
+                let (index, at) = (unsigned(&numbers, row), unsigned(&moments, row));
                 rows = rows.saturating_add(1);
                 outside = outside.or((!indexes.contains(&index) || !times.contains(&at)).then_some(index));
             }
@@ -153,9 +154,10 @@ impl Comparison<'_, '_> {
     fn rows(&mut self, sheet: &Sheet) -> Result<(), ArchiveError> {
         let mut wrong = None;
         let names: Vec<&str> = columns::names().collect();
-        sheet.scan(&Query::default(), &names, &mut |batch, _| {
+        each(sheet, &names, |batch| {
+            let numbers = Numbers::of(batch, "index");
             for (row, mark) in marks(batch).enumerate() {
-                let index = number(batch, "index", row).and_then(|index| u64::try_from(index).ok()).unwrap_or(u64::MAX);
+                let index = unsigned(&numbers, row);
                 let place = index.checked_sub(self.from).and_then(|place| usize::try_from(place).ok());
                 let Some(expected) = place.and_then(|place| self.expected.get_mut(place)) else { continue };
                 self.compared.rows = self.compared.rows.saturating_add(1);
@@ -182,7 +184,13 @@ impl Comparison<'_, '_> {
     fn column(&mut self, index: u64, row: &RecordBatch) -> Result<&'static str, ArchiveError> {
         let entries = self.joiner.entries(self.epoch, index, index.saturating_add(1))?;
         let made = self.batch(&entries.iter().collect::<Vec<_>>())?;
-        let differs = |name: &&str| made.column_by_name(name) != row.column_by_name(name);
+        // As marks are made: arrays also differ by how a reader names the items of lists.
+        let bytes = |batch: &RecordBatch, name: &str| {
+            let mut bytes = Vec::new();
+            batch.column_by_name(name).into_iter().for_each(|column| put(column, 0, &mut bytes));
+            bytes
+        };
+        let differs = |name: &&str| bytes(&made, name) != bytes(row, name);
         Ok(columns::names().find(differs).unwrap_or("index"))
     }
 
@@ -194,6 +202,19 @@ impl Comparison<'_, '_> {
     fn differs(&self, index: u64, what: String) -> ArchiveError {
         SealedError::Differs { epoch: self.epoch, index, what }.into()
     }
+}
+
+/// All rows of a file. One without any has nothing to open.
+fn each(sheet: &Sheet, columns: &[&str], take: impl FnMut(&RecordBatch)) -> Result<(), SealedError> {
+    match sheet.open(&Query::default(), columns)? {
+        Some(open) => open.all(columns, take),
+        None => Ok(()),
+    }
+}
+
+/// A number that cannot be negative; the largest where there is none.
+fn unsigned(numbers: &Numbers<'_>, row: usize) -> u64 {
+    numbers.get(row).and_then(|number| u64::try_from(number).ok()).unwrap_or(u64::MAX)
 }
 
 fn marks(batch: &RecordBatch) -> impl Iterator<Item = Mark> {

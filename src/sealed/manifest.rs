@@ -90,8 +90,12 @@ impl Manifest {
         }
     }
 
-    /// Replaces the manifest of a directory.
-    pub(crate) fn write(&mut self, dir: &Path) -> Result<(), SealedError> {
+    /// Replaces the manifest of a directory. For sealing, and `benches/large.rs`.
+    ///
+    /// # Errors
+    /// When the operating system refuses.
+    #[doc(hidden)]
+    pub fn write(&mut self, dir: &Path) -> Result<(), SealedError> {
         self.files.sort_by(|a, b| a.path.cmp(&b.path));
         let (path, temporary) = (dir.join(NAME), dir.join("manifest.json.tmp"));
         let text = serde_json::to_string_pretty(self).map_err(|error| SealedError::io(&path)(error.into()))?;

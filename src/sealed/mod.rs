@@ -15,8 +15,10 @@
 
 mod audit;
 mod background;
+mod cells;
 mod check;
 mod columns;
+mod draft;
 mod entry;
 mod erase;
 mod manifest;
@@ -30,16 +32,20 @@ mod write;
 
 pub use audit::{Compared, compare};
 pub use background::{Background, Erasing};
+pub(crate) use cells::{Numbers, Texts};
 pub use check::check;
 pub(crate) use columns::{batch, object};
 pub use columns::{documentation, hash_of};
+// For `benches/large.rs`, which makes a log of a hundred million rows without its frames.
+#[doc(hidden)]
+pub use draft::{Draft, Made};
 pub use entry::{Entry, Joiner};
 pub(crate) use erase::erase_addresses;
 pub use manifest::{Listed, Manifest};
-pub(crate) use read::again_when_merged;
+pub(crate) use read::{ROW, again_when_merged};
 pub use read::{Sealed, Sheet};
 pub use seal::{Report, Sealing, seal, seal_all};
-pub(crate) use select::{Query, number, text};
+pub(crate) use select::Query;
 pub use views::views;
 pub(crate) use write::{FileWriter, GROUP_ROWS};
 

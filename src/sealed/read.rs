@@ -2,25 +2,32 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use arrow_array::cast::AsArray as _;
-use arrow_array::types::Int64Type;
-use arrow_array::{BooleanArray, RecordBatch};
-use arrow_schema::ArrowError;
-use parquet::arrow::ProjectionMask;
+use arrow_array::RecordBatch;
+use arrow_schema::{DataType, Field, Schema};
 use parquet::arrow::arrow_reader::{
-    ArrowPredicate, ArrowPredicateFn, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder, RowFilter,
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder, RowFilter, RowSelection,
 };
-use parquet::schema::types::SchemaDescriptor;
+use parquet::arrow::{ProjectionMask, RowNumber, parquet_to_arrow_schema};
+use parquet::errors::ParquetError;
+use parquet::file::metadata::{
+    ColumnChunkMask, PageIndexPolicy, ParquetMetaData, ParquetMetaDataOptions, ParquetMetaDataReader, ParquetStatisticsPolicy,
+};
 
 use super::SealedError;
 use super::manifest::{Listed, Manifest};
-use super::select::{self, Query};
+use super::select::Query;
 use crate::archive::{ArchiveError, DataDir};
 
 /// Rows of a batch.
 const BATCH_ROWS: usize = 8_192;
+/// The column that says which row of the file a row is, from 0.
+pub(crate) const ROW: &str = "row";
+/// Texts of which there are few: they are compared once a dictionary, not once a row.
+const FEW: [&str; 7] = ["kind", "decision", "code", "anchor", "class", "owner", "key"];
 
 /// The files of all epochs, as the manifests name them now.
 #[derive(Debug, Default)]
@@ -75,73 +82,141 @@ impl Sealed {
     }
 }
 
+/// An open file: its footer, and what of it may have wanted rows.
+pub(crate) struct OpenSheet<'q> {
+    path: PathBuf,
+    file: File,
+    query: &'q Query,
+    metadata: Arc<ParquetMetaData>,
+    groups: Vec<usize>,
+    pages: Option<RowSelection>,
+}
+
 impl Sheet {
-    /// Goes through the batches that may have wanted rows, with `columns` and those that the query needs, and says which rows are wanted.
-    pub(crate) fn scan(
-        &self,
-        query: &Query,
-        columns: &[&str],
-        take: &mut dyn FnMut(&RecordBatch, &[bool]),
-    ) -> Result<(), SealedError> {
+    /// Opens the file, for `columns` and those that the query needs. `None` when nothing in it can be wanted.
+    pub(crate) fn open<'q>(&self, query: &'q Query, columns: &[&str]) -> Result<Option<OpenSheet<'q>>, SealedError> {
         if !query.may_match(&self.listed) {
-            return Ok(());
+            return Ok(None);
         }
-        let names: BTreeSet<&str> = columns.iter().copied().chain(query.columns()).collect();
-        let Some(builder) = self.begin(query)? else { return Ok(()) };
-        let builder = only(builder, query, None);
-        for batch in self.read(builder, &names)? {
-            let batch = batch.map_err(|error| self.damaged(error))?;
-            take(&batch, &query.mask(&batch));
-        }
-        Ok(())
-    }
-
-    /// The rows of these indexes.
-    pub(crate) fn fetch(
-        &self,
-        query: &Query,
-        indexes: BTreeSet<i64>,
-        columns: &[&str],
-        take: &mut dyn FnMut(&RecordBatch, usize),
-    ) -> Result<(), SealedError> {
-        let Some(builder) = self.begin(query)? else { return Ok(()) };
-        let builder = only(builder, query, Some(indexes));
-        let names: BTreeSet<&str> = columns.iter().copied().collect();
-        for batch in self.read(builder, &names)? {
-            let batch = batch.map_err(|error| self.damaged(error))?;
-            (0..batch.num_rows()).for_each(|row| take(&batch, row));
-        }
-        Ok(())
-    }
-
-    /// A reader of what may match; `None` when nothing can.
-    fn begin(&self, query: &Query) -> Result<Option<ParquetRecordBatchReaderBuilder<File>>, SealedError> {
         let file = File::open(&self.path).map_err(SealedError::io(&self.path))?;
-        let options = ArrowReaderOptions::new().with_page_index_policy(select::page_policy(query));
-        let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(file, options);
-        let builder = builder.map_err(|error| self.damaged(error))?;
-        let groups = query.groups(&builder).map_err(|error| self.damaged(error))?;
+        OpenSheet::open(&self.path, file, query, columns).map_err(|error| SealedError::damaged(&self.path)(error.to_string()))
+    }
+}
+
+impl<'q> OpenSheet<'q> {
+    fn open(path: &Path, file: File, query: &'q Query, columns: &[&str]) -> Result<Option<Self>, ParquetError> {
+        let mut options = ParquetMetaDataOptions::new();
+        options.set_encoding_stats_policy(ParquetStatisticsPolicy::SkipAll);
+        options.set_size_stats_policy(ParquetStatisticsPolicy::SkipAll);
+        let metadata = ParquetMetaDataReader::new().with_metadata_options(Some(options)).parse_and_finish(&file)?;
+        let groups = query.groups(&file, &metadata)?;
         if groups.is_empty() {
             return Ok(None);
         }
-        let pages = query.pages(&builder, &groups);
+        if !query.has_ranges() {
+            return Ok(Some(Self { path: path.to_owned(), file, query, metadata: Arc::new(metadata), groups, pages: None }));
+        }
+        // Sixty columns have an index of their pages; only those of a few are of use here, and they are what there is most of.
+        let leaves = |names: &BTreeSet<&str>| {
+            let all = metadata.file_metadata().schema_descr().columns().iter().enumerate();
+            let named = all.filter(|(_, leaf)| leaf.path().parts().first().is_some_and(|name| names.contains(name.as_str())));
+            named.map(|(place, _)| place).collect::<Vec<_>>()
+        };
+        let ranged = leaves(&query.ranged().collect());
+        let read = leaves(&columns.iter().copied().chain(query.columns()).chain(query.hashed()).collect());
+        let mut reader = ParquetMetaDataReader::new_with_metadata(metadata)
+            .with_page_index_policy(PageIndexPolicy::Optional)
+            .with_column_index_mask(ColumnChunkMask::row_groups_and_columns(groups.iter().copied(), ranged))
+            .with_offset_index_mask(ColumnChunkMask::row_groups_and_columns(groups.iter().copied(), read));
+        reader.read_page_indexes(&file)?;
+        let metadata = reader.finish()?;
+        let pages = query.pages(&metadata, &groups);
         if pages.as_ref().is_some_and(|pages| !pages.selects_any()) {
             return Ok(None);
         }
-        let builder = builder.with_row_groups(groups).with_batch_size(BATCH_ROWS);
-        Ok(Some(match pages {
-            Some(pages) => builder.with_row_selection(pages),
-            None => builder,
-        }))
+        Ok(Some(Self { path: path.to_owned(), file, query, metadata: Arc::new(metadata), groups, pages }))
     }
 
-    fn read(
+    /// Goes through the batches that may have wanted rows, and says which rows are wanted. `ROW` can be among the columns.
+    pub(crate) fn scan(&self, columns: &[&str], mut take: impl FnMut(&RecordBatch, &[bool])) -> Result<(), SealedError> {
+        let names: BTreeSet<&str> = columns.iter().copied().chain(self.query.columns()).collect();
+        let reader = self.reader(&names, true).map_err(|error| self.damaged(error))?;
+        let first = self.query.first(self.metadata.file_metadata().schema_descr());
+        let reader = reader.with_row_filter(RowFilter::new(first)).with_row_groups(self.groups.clone());
+        let reader = match &self.pages {
+            Some(pages) => reader.with_row_selection(pages.clone()),
+            None => reader,
+        };
+        self.each(reader.build(), |batch| take(batch, &self.query.mask(batch)))
+    }
+
+    /// Goes through all rows, whatever the query.
+    pub(crate) fn all(&self, columns: &[&str], take: impl FnMut(&RecordBatch)) -> Result<(), SealedError> {
+        let reader = self.reader(&columns.iter().copied().collect(), false).map_err(|error| self.damaged(error))?;
+        self.each(reader.build(), take)
+    }
+
+    /// These rows of the file.
+    pub(crate) fn fetch(
         &self,
-        builder: ParquetRecordBatchReaderBuilder<File>,
-        names: &BTreeSet<&str>,
-    ) -> Result<ParquetRecordBatchReader, SealedError> {
-        let projection = ProjectionMask::columns(builder.parquet_schema(), names.iter().copied());
-        builder.with_projection(projection).build().map_err(|error| self.damaged(error))
+        rows: &BTreeSet<u64>,
+        columns: &[&str],
+        mut take: impl FnMut(&RecordBatch, usize),
+    ) -> Result<(), SealedError> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let (mut groups, mut ranges) = (Vec::new(), Vec::new());
+        let (mut begin, mut before) = (0_u64, 0_usize);
+        for (number, group) in self.metadata.row_groups().iter().enumerate() {
+            let length = u64::try_from(group.num_rows()).unwrap_or(0);
+            let end = begin.saturating_add(length);
+            // In a reader of some groups, rows are counted without those of the others.
+            let mine: Vec<Range<usize>> = rows
+                .range(begin..end)
+                .filter_map(|row| usize::try_from(row.saturating_sub(begin)).ok()?.checked_add(before))
+                .map(|row| row..row.saturating_add(1))
+                .collect();
+            if !mine.is_empty() {
+                groups.push(number);
+                ranges.extend(mine);
+                before = before.saturating_add(usize::try_from(length).unwrap_or(0));
+            }
+            begin = end;
+        }
+        let selection = RowSelection::from_consecutive_ranges(ranges.into_iter(), before);
+        let reader = self.reader(&columns.iter().copied().collect(), false).map_err(|error| self.damaged(error))?;
+        let reader = reader.with_row_groups(groups).with_row_selection(selection);
+        self.each(reader.build(), |batch| (0..batch.num_rows()).for_each(|row| take(batch, row)))
+    }
+
+    fn reader(&self, names: &BTreeSet<&str>, coded: bool) -> Result<ParquetRecordBatchReaderBuilder<File>, ParquetError> {
+        let described = self.metadata.file_metadata().schema_descr();
+        let schema = parquet_to_arrow_schema(described, None)?;
+        let fields = schema.fields().iter().map(|field| match coded && FEW.contains(&field.name().as_str()) {
+            true => Arc::new(Field::new(field.name(), dictionary(), field.is_nullable())),
+            false => Arc::clone(field),
+        });
+        let mut options = ArrowReaderOptions::new().with_schema(Arc::new(Schema::new(fields.collect::<Vec<_>>())));
+        if names.contains(ROW) {
+            let row = Field::new(ROW, DataType::Int64, false).with_extension_type(RowNumber);
+            options = options.with_virtual_columns(vec![Arc::new(row)])?;
+        }
+        let metadata = ArrowReaderMetadata::try_new(Arc::clone(&self.metadata), options)?;
+        let projection = ProjectionMask::columns(described, names.iter().copied().filter(|name| *name != ROW));
+        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(self.file.try_clone()?, metadata);
+        Ok(builder.with_projection(projection).with_batch_size(BATCH_ROWS))
+    }
+
+    fn each(
+        &self,
+        reader: Result<ParquetRecordBatchReader, ParquetError>,
+        mut take: impl FnMut(&RecordBatch),
+    ) -> Result<(), SealedError> {
+        for batch in reader.map_err(|error| self.damaged(error))? {
+            take(&batch.map_err(|error| self.damaged(error))?);
+        }
+        Ok(())
     }
 
     fn damaged(&self, error: impl std::fmt::Display) -> SealedError {
@@ -166,28 +241,6 @@ pub(crate) fn again_when_merged<T>(
     }
 }
 
-/// Reads all other columns of those rows alone that have the query's foremost number, and one of these indexes.
-fn only(
-    builder: ParquetRecordBatchReaderBuilder<File>,
-    query: &Query,
-    indexes: Option<BTreeSet<i64>>,
-) -> ParquetRecordBatchReaderBuilder<File> {
-    let schema = builder.parquet_schema();
-    let foremost = query.foremost().map(|(column, wanted)| number_is(schema, column, move |number| number == wanted));
-    let indexed = indexes.map(|indexes| number_is(schema, "index", move |index| indexes.contains(&index)));
-    let filter = RowFilter::new(foremost.into_iter().chain(indexed).collect());
-    builder.with_row_filter(filter)
-}
-
-fn number_is(
-    schema: &SchemaDescriptor,
-    column: &'static str,
-    wanted: impl Fn(i64) -> bool + Send + 'static,
-) -> Box<dyn ArrowPredicate> {
-    let among = move |batch: RecordBatch| {
-        let numbers = batch.columns().first().and_then(|numbers| numbers.as_primitive_opt::<Int64Type>());
-        let numbers = numbers.ok_or_else(|| ArrowError::SchemaError(format!("{column} has no integers")))?;
-        Ok(numbers.iter().map(|number| Some(number.is_some_and(&wanted))).collect::<BooleanArray>())
-    };
-    Box::new(ArrowPredicateFn::new(ProjectionMask::columns(schema, [column]), among))
+fn dictionary() -> DataType {
+    DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8))
 }

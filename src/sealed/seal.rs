@@ -8,10 +8,10 @@ use std::fs;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
+use super::draft::{Draft, Made};
 use super::entry::{Entry, Joiner};
 use super::manifest::{Listed, Manifest};
-use super::write::{self, FileWriter};
-use super::{SealedError, columns, merge};
+use super::{SealedError, columns};
 use crate::archive::{ArchiveError, DataDir};
 use crate::evidence::{Lock, NotLocked};
 use crate::values::Timestamp;
@@ -123,13 +123,6 @@ struct Pass<'a> {
     report: &'a mut Report,
 }
 
-/// Rows of a file, before it has a name.
-struct Made {
-    temporary: PathBuf,
-    directory: String,
-    listed: Listed,
-}
-
 impl Pass<'_> {
     fn run(&mut self, until: u64) -> Result<ControlFlow<()>, ArchiveError> {
         let log = format!("{}/{}", self.origin, self.epoch);
@@ -185,53 +178,45 @@ impl Pass<'_> {
 
     fn write(&self, day: u64, rows: &[&Entry]) -> Result<Made, SealedError> {
         let directory = format!("day={}/region={}", day_name(day), file_name(&self.sealing.region));
-        let indexes = || rows.iter().map(|row| row.located.index);
-        let times = || rows.iter().map(|row| row.located.record.at());
-        let (min_index, max_index) = (indexes().min().unwrap_or(0), indexes().max().unwrap_or(0));
-        let mut writer = FileWriter::create(&self.dir.join(&directory), min_index)?;
-        for rows in rows.chunks(BATCH_ROWS) {
-            let batch = columns::batch(rows).map_err(|error| SealedError::damaged(&self.dir)(error.to_string()))?;
-            writer.write(&batch)?;
-        }
-        let (temporary, bytes, sha256) = writer.finish()?;
-        let listed = Listed {
-            path: String::new(),
-            rows: u64::try_from(rows.len()).unwrap_or(u64::MAX),
-            bytes,
-            min_index,
-            max_index,
-            min_at: times().min().unwrap_or(Timestamp::MAX),
-            max_at: times().max().unwrap_or(Timestamp::MAX),
-            sha256,
-        };
-        Ok(Made { temporary, directory, listed })
+        let first = rows.iter().map(|row| row.located.index).min().unwrap_or(0);
+        let mut draft = Draft::begin(&self.dir, directory, first)?;
+        rows.chunks(BATCH_ROWS).try_for_each(|rows| draft.push(rows))?;
+        draft.finish()
     }
 
     /// Gives a file its name, and the manifest in memory its entry.
     fn name(&mut self, manifest: &mut Manifest, made: Made) -> Result<ControlFlow<()>, SealedError> {
-        let Made { temporary, directory, mut listed } = made;
-        listed.path = format!("{directory}/{:020}-{:020}.parquet", listed.min_index, listed.max_index);
         if !(self.go_on)() {
             return Ok(ControlFlow::Break(()));
         }
-        write::rename(&temporary, &self.dir.join(&listed.path), &self.dir)?;
-        manifest.files.push(listed);
+        manifest.files.push(made.keep(&self.dir)?);
         Ok(ControlFlow::Continue(()))
     }
 
-    /// The oldest files of one directory and level, if there are enough of them.
+    /// The oldest files of one directory and level, if there are enough of them; else what is left of a day that is over, which is one
+    /// file then: a question about a client looks into each file of the days that it asks for.
     fn to_merge(&self, manifest: &Manifest) -> Option<Vec<Listed>> {
         let mut alike: BTreeMap<(&str, usize), Vec<&Listed>> = BTreeMap::new();
         for file in &manifest.files {
-            let directory = file.path.rsplit_once('/').map_or("", |(directory, _)| directory);
+            let directory = directory_of(file);
             let level = self.sealing.level(file.rows);
             if level < LAST_LEVEL {
                 alike.entry((directory, level)).or_default().push(file);
             }
         }
-        let mut enough = alike.into_values().find(|files| files.len() >= self.sealing.fan_in)?;
-        enough.sort_by_key(|file| file.min_index);
-        Some(enough.into_iter().take(self.sealing.fan_in).cloned().collect())
+        let enough = alike.values().find(|files| files.len() >= self.sealing.fan_in).cloned();
+        let mut inputs = enough.map(|files| (files, self.sealing.fan_in)).or_else(|| {
+            let day = |directory: &str| directory.split('/').next().unwrap_or_default().to_owned();
+            let today = manifest.files.iter().map(|file| day(directory_of(file))).max()?;
+            let mut left: BTreeMap<&str, Vec<&Listed>> = BTreeMap::new();
+            for ((directory, _), files) in alike.iter().filter(|((directory, _), _)| day(directory) != today) {
+                left.entry(directory).or_default().extend(files);
+            }
+            // Fewer than the fan-in of each level.
+            left.into_values().find(|files| files.len() > 1).map(|files| (files, usize::MAX))
+        })?;
+        inputs.0.sort_by_key(|file| file.min_index);
+        Some(inputs.0.into_iter().take(inputs.1).cloned().collect())
     }
 
     fn merge(&mut self, manifest: &mut Manifest, inputs: &[Listed]) -> Result<ControlFlow<()>, SealedError> {
@@ -239,29 +224,19 @@ impl Pass<'_> {
         if !(self.go_on)() {
             return Ok(ControlFlow::Break(()));
         }
-        let directory = first.path.rsplit_once('/').map_or("", |(directory, _)| directory).to_owned();
-        let mut writer = FileWriter::create(&self.dir.join(&directory), first.min_index)?;
-        let paths: Vec<PathBuf> = inputs.iter().map(|input| self.dir.join(&input.path)).collect();
-        merge::merge(&paths, &mut writer)?;
-        let (temporary, bytes, sha256) = writer.finish()?;
-        let mut listed = Listed { bytes, sha256, ..first.clone() };
-        for input in inputs.iter().skip(1) {
-            listed.rows = listed.rows.saturating_add(input.rows);
-            listed.min_index = listed.min_index.min(input.min_index);
-            listed.max_index = listed.max_index.max(input.max_index);
-            listed.min_at = listed.min_at.min(input.min_at);
-            listed.max_at = listed.max_at.max(input.max_at);
-        }
+        let draft = Draft::merged(&self.dir, directory_of(first).to_owned(), inputs, self.go_on)?;
+        let Some(made) = draft.map(Draft::finish).transpose()? else { return Ok(ControlFlow::Break(())) };
         manifest.files.retain(|file| !inputs.contains(file));
-        if self.name(manifest, Made { temporary, directory, listed })?.is_break() || !(self.go_on)() {
+        if self.name(manifest, made)?.is_break() || !(self.go_on)() {
             return Ok(ControlFlow::Break(()));
         }
         manifest.write(&self.dir)?;
         self.report.merges = self.report.merges.saturating_add(1);
-        for path in paths {
+        for input in inputs {
             if !(self.go_on)() {
                 return Ok(ControlFlow::Break(()));
             }
+            let path = self.dir.join(&input.path);
             fs::remove_file(&path).map_err(SealedError::io(&path))?;
         }
         Ok(ControlFlow::Continue(()))
@@ -294,6 +269,10 @@ const DAY_MS: u64 = 86_400_000;
 /// The day of a moment, as directories are named by it.
 pub(super) fn day_of(at: Timestamp) -> String {
     day_name(at.as_millis() / DAY_MS)
+}
+
+fn directory_of(file: &Listed) -> &str {
+    file.path.rsplit_once('/').map_or("", |(directory, _)| directory)
 }
 
 fn day_name(day: u64) -> String {

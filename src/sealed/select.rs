@@ -3,15 +3,20 @@
 use std::ops::Range;
 
 use arrow_array::cast::AsArray as _;
-use arrow_array::types::{Int64Type, TimestampMillisecondType};
-use arrow_array::{Array, RecordBatch};
-use parquet::arrow::arrow_reader::{ParquetRecordBatchReaderBuilder, RowSelection};
+use arrow_array::types::Int64Type;
+use arrow_array::{BooleanArray, RecordBatch};
+use arrow_schema::ArrowError;
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{ArrowPredicate, ArrowPredicateFn, RowSelection};
+use parquet::bloom_filter::Sbbf;
 use parquet::errors::ParquetError;
-use parquet::file::metadata::{PageIndexPolicy, RowGroupMetaData};
+use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
 use parquet::file::page_index::column_index::ColumnIndexMetaData;
 use parquet::file::reader::ChunkReader;
 use parquet::file::statistics::Statistics;
+use parquet::schema::types::SchemaDescriptor;
 
+use super::cells::{Numbers, Texts};
 use super::columns::hash_of;
 use super::manifest::Listed;
 use crate::listing::Filter;
@@ -23,8 +28,8 @@ pub(crate) struct Query {
     texts: Vec<(&'static str, String)>,
     /// From and to, both included.
     ranges: Vec<(&'static str, i64, i64)>,
-    /// What `key_hash` must be. Not a range: the clients of a page have many keys, so that its bounds rule nothing out.
-    key_hash: Option<i64>,
+    /// What hashes must be. No range for a key: the clients of a page have many, so that its bounds rule nothing out.
+    hashes: Vec<(&'static str, i64)>,
     /// Columns that must have a value.
     present: Vec<&'static str>,
     /// Only answers to callers.
@@ -33,8 +38,10 @@ pub(crate) struct Query {
 
 /// Kinds of records that are answers.
 const ANSWERS: [&str; 2] = ["evaluation", "use"];
-/// Columns with a Bloom filter.
-const FILTERED: [&str; 3] = ["client", "key", "ip"];
+/// Columns whose Bloom filter can rule out what nothing else does. The client has one for other engines: rows are sorted by its hash.
+const FILTERED: [&str; 2] = ["key", "ip"];
+/// What rows are sorted by.
+const SORTED: &str = "client_hash";
 
 impl Query {
     /// `None` when nothing of that epoch is wanted.
@@ -48,9 +55,10 @@ impl Query {
             _ => {}
         }
         if let Some(client) = &filter.client {
-            ranges.push(("client_hash", hash_of(client), hash_of(client)));
+            ranges.push((SORTED, hash_of(client), hash_of(client)));
         }
-        let key_hash = filter.key.as_deref().map(hash_of);
+        let hashes = [(SORTED, filter.client.as_deref()), ("key_hash", filter.key.as_deref())];
+        let hashes = hashes.into_iter().filter_map(|(name, wanted)| Some((name, hash_of(wanted?)))).collect();
         if filter.since.is_some() || filter.until.is_some() {
             let since = filter.since.map_or(0, millis);
             ranges.push(("at", since, filter.until.map_or(i64::MAX, |until| millis(until).saturating_sub(1))));
@@ -67,7 +75,7 @@ impl Query {
         ];
         let texts = texts.into_iter().filter_map(|(name, wanted)| Some((name, wanted?))).collect();
         let present = if filter.overridden { vec!["overridden", "decision"] } else { Vec::new() };
-        Some(Self { texts, ranges, key_hash, present, answered: !filter.all_kinds })
+        Some(Self { texts, ranges, hashes, present, answered: !filter.all_kinds })
     }
 
     /// The columns that [`Self::mask`] looks at.
@@ -78,9 +86,24 @@ impl Query {
         all.chain(self.answered.then_some("kind")).collect()
     }
 
-    /// The column that is looked at before any other, and what it must be.
-    pub(crate) fn foremost(&self) -> Option<(&'static str, i64)> {
-        self.key_hash.map(|hash| ("key_hash", hash))
+    /// The columns of which a range is wanted.
+    pub(crate) fn ranged(&self) -> impl Iterator<Item = &'static str> {
+        self.ranges.iter().map(|(name, ..)| *name)
+    }
+
+    pub(crate) const fn has_ranges(&self) -> bool {
+        !self.ranges.is_empty()
+    }
+
+    /// The columns that are looked at before all else.
+    pub(crate) fn hashed(&self) -> Vec<&'static str> {
+        self.hashes.iter().map(|(name, _)| *name).collect()
+    }
+
+    /// What is looked at before all else, so that of other columns those rows alone are read: one client's are together and few of the
+    /// pages that they are in; those of a key are found by an integer.
+    pub(crate) fn first(&self, schema: &SchemaDescriptor) -> Vec<Box<dyn ArrowPredicate>> {
+        self.hashes.iter().map(|(name, wanted)| number_is(schema, name, *wanted)).collect()
     }
 
     /// Whether a file may have wanted rows.
@@ -99,30 +122,26 @@ impl Query {
     pub(crate) fn mask(&self, batch: &RecordBatch) -> Vec<bool> {
         let mut mask = vec![true; batch.num_rows()];
         for (name, from, to) in &self.ranges {
-            keep(&mut mask, |row| number(batch, name, row).is_some_and(|value| (*from..=*to).contains(&value)));
+            let numbers = Numbers::of(batch, name);
+            keep(&mut mask, |row| numbers.get(row).is_some_and(|value| (*from..=*to).contains(&value)));
         }
         for (name, wanted) in &self.texts {
-            let column = batch.column_by_name(name).and_then(|column| column.as_string_opt::<i32>());
-            keep(&mut mask, |row| column.is_some_and(|column| column.is_valid(row) && column.value(row) == wanted));
+            Texts::of(batch, name).keep(&mut mask, |text| text == wanted);
         }
         for name in &self.present {
             keep(&mut mask, |row| batch.column_by_name(name).is_some_and(|column| column.is_valid(row)));
         }
         if self.answered {
-            let kinds = batch.column_by_name("kind").and_then(|column| column.as_string_opt::<i32>());
-            keep(&mut mask, |row| kinds.is_some_and(|kinds| ANSWERS.contains(&kinds.value(row))));
+            Texts::of(batch, "kind").keep(&mut mask, |kind| ANSWERS.contains(&kind));
         }
         mask
     }
 
     /// The groups of rows that may have wanted ones.
-    pub(crate) fn groups<R: ChunkReader + 'static>(
-        &self,
-        builder: &ParquetRecordBatchReaderBuilder<R>,
-    ) -> Result<Vec<usize>, ParquetError> {
+    pub(crate) fn groups<R: ChunkReader>(&self, file: &R, metadata: &ParquetMetaData) -> Result<Vec<usize>, ParquetError> {
         let mut kept = Vec::new();
-        for (number, group) in builder.metadata().row_groups().iter().enumerate() {
-            if self.within_bounds(group) && self.in_bloom_filters(builder, number, group)? {
+        for (number, group) in metadata.row_groups().iter().enumerate() {
+            if self.within_bounds(group) && self.in_bloom_filters(file, group)? {
                 kept.push(number);
             }
         }
@@ -147,15 +166,10 @@ impl Query {
         ranges && texts
     }
 
-    fn in_bloom_filters<R: ChunkReader + 'static>(
-        &self,
-        builder: &ParquetRecordBatchReaderBuilder<R>,
-        number: usize,
-        group: &RowGroupMetaData,
-    ) -> Result<bool, ParquetError> {
+    fn in_bloom_filters<R: ChunkReader>(&self, file: &R, group: &RowGroupMetaData) -> Result<bool, ParquetError> {
         for (name, wanted) in self.texts.iter().filter(|(name, _)| FILTERED.contains(name)) {
-            let Some(column) = leaf(group, name) else { continue };
-            if let Some(filter) = builder.get_row_group_column_bloom_filter(number, column)?
+            let Some(column) = leaf(group, name).and_then(|place| group.columns().get(place)) else { continue };
+            if let Some(filter) = Sbbf::read_from_column_chunk(column, file)?
                 && !filter.check(wanted.as_str())
             {
                 return Ok(false);
@@ -165,12 +179,7 @@ impl Query {
     }
 
     /// The rows of these groups that are in pages which may have wanted ones. `None` when nothing is known about pages.
-    pub(crate) fn pages<R: ChunkReader + 'static>(
-        &self,
-        builder: &ParquetRecordBatchReaderBuilder<R>,
-        groups: &[usize],
-    ) -> Option<RowSelection> {
-        let metadata = builder.metadata();
+    pub(crate) fn pages(&self, metadata: &ParquetMetaData, groups: &[usize]) -> Option<RowSelection> {
         let groups: Vec<(usize, &RowGroupMetaData)> =
             groups.iter().filter_map(|number| Some((*number, metadata.row_groups().get(*number)?))).collect();
         let rows_of = |group: &RowGroupMetaData| usize::try_from(group.num_rows()).unwrap_or(0);
@@ -206,28 +215,17 @@ impl Query {
     }
 }
 
-/// Pages are looked at only where a range can rule some out.
-pub(crate) fn page_policy(query: &Query) -> PageIndexPolicy {
-    if query.ranges.is_empty() { PageIndexPolicy::Skip } else { PageIndexPolicy::Optional }
+fn number_is(schema: &SchemaDescriptor, column: &'static str, wanted: i64) -> Box<dyn ArrowPredicate> {
+    let among = move |batch: RecordBatch| {
+        let numbers = batch.columns().first().and_then(|numbers| numbers.as_primitive_opt::<Int64Type>());
+        let numbers = numbers.ok_or_else(|| ArrowError::SchemaError(format!("{column} has no integers")))?;
+        Ok(numbers.iter().map(|number| Some(number == Some(wanted))).collect::<BooleanArray>())
+    };
+    Box::new(ArrowPredicateFn::new(ProjectionMask::columns(schema, [column]), among))
 }
 
-/// A number of a row: an integer, or a time in milliseconds.
-pub(crate) fn number(batch: &RecordBatch, name: &str, row: usize) -> Option<i64> {
-    let column = batch.column_by_name(name)?;
-    if row >= column.len() || column.is_null(row) {
-        return None;
-    }
-    let integer = column.as_primitive_opt::<Int64Type>().map(|column| column.value(row));
-    integer.or_else(|| column.as_primitive_opt::<TimestampMillisecondType>().map(|column| column.value(row)))
-}
-
-/// A text of a row.
-pub(crate) fn text<'b>(batch: &'b RecordBatch, name: &str, row: usize) -> Option<&'b str> {
-    let column = batch.column_by_name(name)?.as_string_opt::<i32>()?;
-    (row < column.len() && column.is_valid(row)).then(|| column.value(row))
-}
-
-fn keep(mask: &mut [bool], holds: impl Fn(usize) -> bool) {
+/// Drops the rows that it does not hold for.
+pub(super) fn keep(mask: &mut [bool], holds: impl Fn(usize) -> bool) {
     for (row, kept) in mask.iter_mut().enumerate().filter(|(_, kept)| **kept) {
         *kept = holds(row);
     }

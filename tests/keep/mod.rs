@@ -9,7 +9,6 @@ use countersign::evidence::{Blob, EvidenceLog, LogOptions, LogReader, Opened, no
 use countersign::keep::{self, KeepError, Shipper, Store};
 use countersign::publisher::keys::log::LogKey;
 use countersign::values::Digest;
-use object_store::ObjectStore;
 use object_store::memory::InMemory;
 use tempfile::TempDir;
 
@@ -127,7 +126,7 @@ async fn rows_17_and_20_any_step_may_fail_and_is_done_again() {
     for fault in [Fault::Refuse, Fault::LoseAnswer] {
         for step in 0.. {
             let faulty = Arc::new(Faulty::new(fault, step));
-            let store = Store::of(Arc::clone(&faulty) as Arc<dyn ObjectStore>);
+            let store = Store::of(Arc::<Faulty>::clone(&faulty));
             let first = ship(&store, dir.path()).await;
             if first.is_ok() {
                 assert!(step > 5, "{fault:?}: only {step} puts");
@@ -170,7 +169,7 @@ async fn row_15_of_two_that_keep_one_log_exactly_one_goes_on() {
 async fn row_16_a_late_put_replaces_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let faulty = Arc::new(Faulty::new(Fault::Late, 3));
-    let store = Store::of(Arc::clone(&faulty) as Arc<dyn ObjectStore>);
+    let store = Store::of(Arc::<Faulty>::clone(&faulty));
     grow(dir.path(), 0..30);
     assert!(ship(&store, dir.path()).await.is_err());
     grow(dir.path(), 30..60);
@@ -185,7 +184,7 @@ async fn row_16_a_late_put_replaces_nothing() {
 #[tokio::test]
 async fn what_was_changed_in_the_store_is_refused_by_name() {
     let (dir, memory) = (tempfile::tempdir().unwrap(), Arc::new(InMemory::new()));
-    let store = Store::of(Arc::clone(&memory) as Arc<dyn ObjectStore>);
+    let store = Store::of(Arc::<InMemory>::clone(&memory));
     grow(dir.path(), 0..30);
     ship(&store, dir.path()).await.unwrap();
     let paths = faulty::paths(&memory).await;

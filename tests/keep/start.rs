@@ -74,7 +74,7 @@ async fn row_19_a_lost_disk_costs_what_was_not_sent_and_says_so() {
 async fn a_new_epoch_on_the_same_disk_does_not_send_its_blobs_again() {
     let dir = tempfile::tempdir().unwrap();
     let memory = Arc::new(InMemory::new());
-    let store = Store::of(Arc::clone(&memory) as Arc<dyn object_store::ObjectStore>);
+    let store = Store::of(Arc::<InMemory>::clone(&memory));
     grow(dir.path(), 0..30);
     ship(&store, dir.path()).await.unwrap();
     let packs = |paths: Vec<object_store::path::Path>| paths.iter().filter(|path| path.as_ref().contains("/blobs/")).count();

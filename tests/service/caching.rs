@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use countersign::archive::Located;
 use countersign::record::Record;
 use serde_json::json;
 use tokio::sync::Semaphore;
@@ -229,7 +230,8 @@ async fn whoever_may_not_ask_causes_no_fetch_and_evicts_nobody() {
     answers.push(world.ask(&from("gw-eu", false)).await);
     assert_eq!(gist(&answers[5]), ("allow", "ok", "hit"));
     until("a refresh for who may ask", || world.fetches() == 2).await;
-    let with_address = |record: &Record| matches!(record, Record::Use(used) if used.ip.as_deref() == Some("10.1.2.3"));
-    assert!(world.records().iter().any(|located| with_address(&located.record)));
+    let with_address =
+        |located: &Located| matches!(located.record, Record::Use(_)) && located.ip.as_deref() == Some("10.1.2.3");
+    assert!(world.records().iter().any(with_address));
     world.check_evidence(&answers).await;
 }

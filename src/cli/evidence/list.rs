@@ -58,7 +58,7 @@ impl List {
             return Err(Failure::new("evidence list", what, "leave --server out and name the data directory").usage());
         }
         let config = context.config()?;
-        let (data, origin) = (DataDir::open(&config.data_dir)?, config.log_origin());
+        let (data, origin) = (DataDir::open_for_records(&config.data_dir)?, config.log_origin());
         let filter = self.filter()?;
         if let Some(field) = &self.count_by {
             let Counts { counts, complete } = listing::count_by(&data, &origin, &filter, field)?.unwrap_or_default();

@@ -40,7 +40,7 @@ impl Prove {
             return self.deliver(context, &proof, None);
         }
         let config = context.config()?;
-        let (data, origin) = (DataDir::open(&config.data_dir)?, config.log_origin());
+        let (data, origin) = (DataDir::open_for_records(&config.data_dir)?, config.log_origin());
         let located = match listing::parse_cursor(&self.id) {
             Some((epoch, index)) => data.get(epoch, index, &origin)?,
             None => Some(data.find(&self.id, &origin)?),

@@ -39,8 +39,11 @@ impl Verify {
         bar.finish_and_clear();
         let audit = audit.map_err(fail)?;
         let epochs = reader.epochs().map_err(fail)?;
-        sealed::check(reader.dir(), &config.log_origin(), &epochs)
-            .map_err(|error| Failure::new("evidence", error, "the records themselves are sound"))?;
+        // Comparing every row says more than comparing every byte, and where.
+        if !self.sealed {
+            sealed::check(reader.dir(), &config.log_origin(), &epochs)
+                .map_err(|error| Failure::new("evidence", error, "the records themselves are sound"))?;
+        }
         let orders =
             KillLog::read_only(&config.data_dir).map_err(|error| Failure::new("kill log", error, advice))?.orders().len();
         let records: u64 = audit.epochs.iter().map(|epoch| epoch.records).sum();
