@@ -14,7 +14,7 @@
 //! ```
 //!
 //! - **Everything is written once.** Each object is put with create-only; that it is there already, with the same content, is success.
-//!   Who may put what is decided by [`round`]s: of two processes that keep one log, one goes on and the other stops.
+//!   Who may put what is decided by rounds (`keep/round.rs`): of two processes that keep one log, one goes on and the other stops.
 //! - Files that only grow are sent in pieces. A piece is durable here, and covered by a signed checkpoint, before it is sent.
 //! - **The manifest comes last.** It names how far each file is there, so that what it names can be read back whole; nothing is removed
 //!   from this machine that no manifest covers.
