@@ -112,6 +112,8 @@ pub struct Evidence {
     pub seal: String,
     /// How often it is sent there, in seconds: what is younger is lost with this machine. Each time costs a few requests.
     pub seal_every_s: u64,
+    /// With `seal`: after so many days, segments of the log that are kept there are removed from this machine. 0: never.
+    pub local_days: u64,
     /// After so many days, addresses of callers are erased; records and proofs stay whole. 0: never.
     pub personal_days: u64,
     /// Free space below which decisions are refused, in MiB. Zero: the disk fills, and the last write is the one that fails.
@@ -227,6 +229,7 @@ impl Default for Evidence {
             segment_entries: 65_536,
             seal: String::new(),
             seal_every_s: 60,
+            local_days: 0,
             personal_days: 0,
             reserve_mb: 256,
             witnesses: Vec::new(),
@@ -362,6 +365,12 @@ impl Config {
         if !seal.is_empty() && !kinds.iter().any(|kind| seal.starts_with(kind)) {
             return Err(format!("evidence.seal is none of {}", kinds.join("…, ")));
         }
+        // A use names the evaluation that it rests on, which is at most as old as a resolution may be used: a day.
+        if self.evidence.local_days == 1 || (self.evidence.local_days > 0 && seal.is_empty()) {
+            return Err(
+                "evidence.local_days is 0, or at least 2 with evidence.seal: what is removed here must be kept there".into()
+            );
+        }
         if !self.revocation.feed.is_empty() {
             return Err("revocation.feed is not supported by this version; leave it empty".into());
         }
@@ -428,6 +437,7 @@ mod tests {
             ("[evidence]\nwitnesses = [{ url = 'http://w', vkey = 'w+0+0' }]", "not a verifier key"),
             ("[evidence]\nseal = 'http://b'", "none of s3"),
             ("[evidence]\nseal_every_s = 0", "between 1"),
+            ("[evidence]\nlocal_days = 30", "evidence.seal"),
             ("[revocation]\nfeed = 'https://b'", "not supported"),
             ("region = ''", "region"),
             ("region = 'eu\"x'", "quotes"),

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 
+use super::begin::Begin;
 use super::error::{Damage, ReadError};
 use super::frame::{Frame, Kind, Rest};
 use super::merkle::{Frontier, Node, Vkey};
@@ -31,6 +32,8 @@ pub struct EpochAudit {
     pub log_id: Digest,
     /// How many records, from index 0 without a gap.
     pub records: u64,
+    /// The first that is here; those before are kept elsewhere, and are verified where they are.
+    pub begin: u64,
     /// How many frames, in one unbroken chain.
     pub frames: u64,
     /// The bytes of an unfinished frame at the end: a writer at work, or one that was killed.
@@ -205,12 +208,22 @@ fn verify_epoch(
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Option<EpochAudit>, ReadError> {
     let mut files: VecDeque<(u64, PathBuf)> = segments(wal).map_err(ReadError::io(wal))?.into();
+    let begin = wal.parent().map_or(Ok(None), Begin::read).map_err(ReadError::io(wal))?;
     let mut chain = match files.front() {
+        Some((first, path)) if begin.as_ref().is_some_and(|begin| begin.index == *first) => {
+            let chain = Begin::chain(path, None, so_far.epoch).map_err(ReadError::io(path))?;
+            chain.unwrap_or(Chain::begin(log_id_of(path)?, so_far.epoch))
+        }
         Some((_, path)) => Chain::begin(log_id_of(path)?, so_far.epoch),
         None if signed.checkpoints.is_empty() => return Ok(None),
         None => Chain::begin(Digest::from_bytes([0; 32]), so_far.epoch),
     };
     let (mut closed, mut tree) = (false, Tree::default());
+    if let Some(begin) = &begin {
+        // Checkpoints of less are compared where the records are. The later ones show that this tree is the right one.
+        tree.compared = signed.checkpoints.iter().take_while(|signed| signed.checkpoint.size < begin.index).count();
+        tree.frontier = begin.frontier();
+    }
     tree.compare(signed);
     // How often the same place was looked at: a writer at work leaves others behind it.
     let (mut looks, mut looked_at) = (0, None);
@@ -253,10 +266,12 @@ fn verify_epoch(
         return Err(damage.into());
     }
     let Chain { epoch, log_id, next_index: records, next_seq: frames, .. } = chain;
+    let begin = begin.map_or(0, |begin| begin.index);
     let checkpoints = u64::try_from(signed.checkpoints.len()).unwrap_or(u64::MAX);
     let covered = signed.size();
     let contradiction = tree.contradiction(signed);
-    let audit = EpochAudit { epoch, log_id, records, frames, unfinished, closed, checkpoints, signed: covered, contradiction };
+    let audit =
+        EpochAudit { epoch, log_id, records, begin, frames, unfinished, closed, checkpoints, signed: covered, contradiction };
     Ok((frames > 0 || unfinished > 0 || checkpoints > 0).then_some(audit))
 }
 

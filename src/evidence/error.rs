@@ -109,6 +109,20 @@ pub enum ReadError {
         /// What it said.
         source: io::Error,
     },
+    /// The record is not on this machine any more.
+    #[error(
+        "record {index} of epoch {epoch} is not on this machine any more, whose log begins at {begin}; it is kept in {kept}, and `countersign evidence pull` reads that back"
+    )]
+    Elsewhere {
+        /// The epoch.
+        epoch: u32,
+        /// The record.
+        index: u64,
+        /// The first record that is here.
+        begin: u64,
+        /// Where those before are.
+        kept: String,
+    },
 }
 
 impl ReadError {
@@ -130,6 +144,9 @@ impl From<ReadError> for OpenError {
         match error {
             ReadError::Damaged(damage) => Self::Damaged(damage),
             ReadError::Io { path, source } => Self::Io { path, what: "read", source },
+            elsewhere @ ReadError::Elsewhere { .. } => {
+                Self::Io { path: "wal".into(), what: "read", source: io::Error::other(elsewhere.to_string()) }
+            }
         }
     }
 }

@@ -40,6 +40,7 @@
 
 mod audit;
 mod batch;
+pub(crate) mod begin;
 mod blobs;
 mod error;
 pub(crate) mod extent;

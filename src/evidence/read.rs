@@ -10,6 +10,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use super::batch::lock;
+use super::begin::Begin;
 use super::blobs::BlobStore;
 use super::error::{Damage, ReadError};
 use super::frame::{Header, Rest};
@@ -143,9 +144,10 @@ impl LogReader {
         let mut wanted = u64::try_from(count).unwrap_or(u64::MAX);
         for (epoch, wal) in self.wals()?.into_iter().rev() {
             let next = self.next_index(&wal)?;
-            start = (epoch, next.saturating_sub(wanted));
+            let begin = self.begin(epoch)?.map_or(0, |begin| begin.index);
+            start = (epoch, next.saturating_sub(wanted).max(begin));
             wanted = wanted.saturating_sub(next);
-            if wanted == 0 {
+            if wanted == 0 || begin > 0 {
                 break;
             }
         }
@@ -196,6 +198,12 @@ impl LogReader {
         Ok(())
     }
 
+    /// The first record of each segment of an epoch.
+    pub(crate) fn segment_starts(&self, epoch: u32) -> Result<Vec<u64>, ReadError> {
+        let wal = self.dir.join(format!("epoch-{epoch}")).join("wal");
+        Ok(segments(&wal).map_err(ReadError::io(wal))?.into_iter().map(|(first, _)| first).collect())
+    }
+
     /// How many records an epoch has now.
     ///
     /// # Errors
@@ -203,6 +211,12 @@ impl LogReader {
     pub fn length(&self, epoch: u32) -> Result<u64, ReadError> {
         let found = self.wals()?.into_iter().find(|(there, _)| *there == epoch);
         found.map_or(Ok(0), |(_, wal)| self.next_index(&wal))
+    }
+
+    /// Where an epoch begins here; `None` when it begins with its first record.
+    pub(super) fn begin(&self, epoch: u32) -> Result<Option<Begin>, ReadError> {
+        let dir = self.dir.join(format!("epoch-{epoch}"));
+        Begin::read(&dir).map_err(ReadError::io(dir))
     }
 
     fn next_index(&self, wal: &Path) -> Result<u64, ReadError> {
@@ -347,6 +361,10 @@ impl Records<'_> {
         let wal = self.wal();
         let files = if wal.is_dir() { segments(&wal).map_err(ReadError::io(&wal))? } else { Vec::new() };
         if let Some((first, path)) = files.first().filter(|(first, _)| *first > self.index) {
+            if let Some(begin) = self.reader.begin(self.epoch)?.filter(|begin| begin.index == *first) {
+                let (epoch, index) = (self.epoch, self.index);
+                return Err(ReadError::Elsewhere { epoch, index, begin: begin.index, kept: begin.kept });
+            }
             let reason = format!("the log begins at record {first}");
             return Err(Damage { file: path.clone(), offset: 0, epoch: self.epoch, index: self.index, reason }.into());
         }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::begin::Begin;
 use super::error::{Damage, OpenError, ReadError};
 use super::frame::{self, Frame, Kind, Rest};
 use super::scan::{Chain, Cursor, segments};
@@ -157,7 +158,14 @@ pub(crate) fn recover_reading(wal: &Path, log_id: Digest, epoch: u32, verified: 
         after = after.saturating_add(size);
         files.push((first, path, size));
     }
-    let mut chain = Chain::begin(log_id, epoch);
+    let mut chain = match files.first() {
+        // It begins with a later record: `segments` gives only what `begin.json` lets count.
+        Some((first, path, _)) if *first > 0 && is_begin(wal, *first).map_err(OpenError::io(wal, "look at"))? => {
+            let chain = Begin::chain(path, Some(log_id), epoch).map_err(OpenError::io(path, "read"))?;
+            chain.unwrap_or(Chain::begin(log_id, epoch))
+        }
+        _ => Chain::begin(log_id, epoch),
+    };
     let mut closed = false;
     let mut trim = None;
     let last = files.len().saturating_sub(1);
@@ -178,6 +186,12 @@ pub(crate) fn recover_reading(wal: &Path, log_id: Digest, epoch: u32, verified: 
         trim = Some(Trim::to(&path, &end));
     }
     Ok(Recovered { chain, trim, closed })
+}
+
+/// Whether the epoch begins with this record here, because those before are kept elsewhere.
+pub(super) fn is_begin(wal: &Path, first: u64) -> std::io::Result<bool> {
+    let begin = wal.parent().map_or(Ok(None), Begin::read)?;
+    Ok(begin.is_some_and(|begin| begin.index == first))
 }
 
 /// Walks a segment whose name says where it begins.

@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
+use super::begin::Begin;
 use super::frame::{self, Frame, FrameError, HEADER_LEN, Header};
 use crate::values::Digest;
 
@@ -64,8 +65,17 @@ pub(crate) fn segment_name(first_index: u64) -> String {
     format!("{first_index:020}{SUFFIX}")
 }
 
-/// The segment files of a directory in order, each with the index in its name.
+/// The segment files of a directory in order, each with the index in its name. Those that are kept elsewhere do not count.
 pub(crate) fn segments(wal: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
+    let mut found = all_segments(wal)?;
+    if let Some(begin) = wal.parent().map_or(Ok(None), Begin::read)? {
+        found.retain(|(first, _)| *first >= begin.index);
+    }
+    Ok(found)
+}
+
+/// As [`segments`], with those that were to be removed.
+pub(super) fn all_segments(wal: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(wal)? {
         let path = entry?.path();

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::{KeepError, Shipper, Store};
+use super::{KeepError, Shipper, Store, remove_old};
 use crate::clock::{self, Clock as _, SystemClock};
 use crate::config::Config;
 use crate::evidence::personal::Day;
@@ -33,6 +33,7 @@ pub struct Keeping {
     key: Arc<LogKey>,
     every: Duration,
     personal_days: u64,
+    local_days: u64,
 }
 
 impl Keeping {
@@ -54,6 +55,7 @@ impl Keeping {
             key: Arc::new(key),
             every: Duration::from_secs(config.evidence.seal_every_s),
             personal_days: config.evidence.personal_days,
+            local_days: config.evidence.local_days,
         }))
     }
 
@@ -200,6 +202,13 @@ impl Rounds<'_> {
             if self.keeping.personal_days > 0 && self.erased.is_none_or(|last| last.elapsed() >= ERASE_EVERY) {
                 shipper.erase_personal(Day::of(SystemClock.now()).before(self.keeping.personal_days)).await?;
                 self.erased = Some(clock::stopwatch());
+            }
+            if self.keeping.local_days > 0 {
+                let before = Day::of(SystemClock.now()).before(self.keeping.local_days).begin();
+                let (data_dir, url) = (&self.keeping.data_dir, self.keeping.store.url());
+                if let Some(begin) = remove_old(data_dir, self.epoch, shipper.manifest(), before, url)? {
+                    tracing::info!(begin, url, "the log begins here now; what is before is kept there");
+                }
             }
             // Its age is the time now minus this, as for witnesses.
             metrics::gauge!("countersign_evidence_kept_seconds").set(u32::try_from(now).unwrap_or(u32::MAX));

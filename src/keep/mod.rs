@@ -23,6 +23,7 @@
 
 mod background;
 mod elsewhere;
+mod local;
 mod manifest;
 mod pieces;
 mod pull;
@@ -32,6 +33,7 @@ mod store;
 
 pub use background::{Background, Keeping};
 pub use elsewhere::{Known, known};
+pub use local::remove_old;
 pub use manifest::Manifest;
 pub use pull::{Pulled, epochs, logs, pull};
 pub use ship::Shipper;

@@ -13,6 +13,7 @@ use object_store::memory::InMemory;
 use tempfile::TempDir;
 
 mod faulty;
+mod local;
 mod process;
 mod start;
 mod weed;

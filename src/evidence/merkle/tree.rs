@@ -98,6 +98,11 @@ impl Frontier {
         Ok(Self { size, nodes })
     }
 
+    /// Of parts that are known, largest first: as many as [`Self::nodes_of`] says.
+    pub(crate) const fn of(size: u64, nodes: Vec<Digest>) -> Self {
+        Self { size, nodes }
+    }
+
     /// How many leaves the tree has.
     #[must_use]
     pub const fn size(&self) -> u64 {
