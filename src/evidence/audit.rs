@@ -201,6 +201,33 @@ fn damaged_hash(signed: &Signed, epoch: u32, node: Node, hash: Digest) -> Option
     Some(Damage { file, offset, epoch, index, reason })
 }
 
+/// What an epoch's audit begins with.
+struct Beginning {
+    begin: u64,
+    chain: Chain,
+    tree: Tree,
+}
+
+impl Beginning {
+    /// `None` when there is nothing to audit.
+    fn of(wal: &Path, files: &VecDeque<(u64, PathBuf)>, signed: &Signed, epoch: u32) -> Result<Option<Self>, ReadError> {
+        let begin = wal.parent().map_or(Ok(None), Begin::read).map_err(ReadError::io(wal))?;
+        let first = match files.front() {
+            Some((_, path)) => Chain::begin(log_id_of(path)?, epoch),
+            None if signed.checkpoints.is_empty() => return Ok(None),
+            None => Chain::begin(Digest::from_bytes([0; 32]), epoch),
+        };
+        let Some((begin, (_, path))) = begin.zip(files.front()).filter(|(begin, (first, _))| begin.index == *first) else {
+            return Ok(Some(Self { begin: 0, chain: first, tree: Tree::default() }));
+        };
+        let chain = Begin::chain(path, None, epoch).map_err(ReadError::io(path))?.unwrap_or(first);
+        // Checkpoints of less are compared where the records are. The later ones show that this tree is the right one.
+        let compared = signed.checkpoints.iter().take_while(|signed| signed.checkpoint.size < begin.index).count();
+        let tree = Tree { frontier: begin.frontier(), compared, ..Tree::default() };
+        Ok(Some(Self { begin: begin.index, chain, tree }))
+    }
+}
+
 fn verify_epoch(
     wal: &Path,
     signed: &Signed,
@@ -208,22 +235,10 @@ fn verify_epoch(
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Option<EpochAudit>, ReadError> {
     let mut files: VecDeque<(u64, PathBuf)> = segments(wal).map_err(ReadError::io(wal))?.into();
-    let begin = wal.parent().map_or(Ok(None), Begin::read).map_err(ReadError::io(wal))?;
-    let mut chain = match files.front() {
-        Some((first, path)) if begin.as_ref().is_some_and(|begin| begin.index == *first) => {
-            let chain = Begin::chain(path, None, so_far.epoch).map_err(ReadError::io(path))?;
-            chain.unwrap_or(Chain::begin(log_id_of(path)?, so_far.epoch))
-        }
-        Some((_, path)) => Chain::begin(log_id_of(path)?, so_far.epoch),
-        None if signed.checkpoints.is_empty() => return Ok(None),
-        None => Chain::begin(Digest::from_bytes([0; 32]), so_far.epoch),
+    let Some(Beginning { begin, mut chain, mut tree }) = Beginning::of(wal, &files, signed, so_far.epoch)? else {
+        return Ok(None);
     };
-    let (mut closed, mut tree) = (false, Tree::default());
-    if let Some(begin) = &begin {
-        // Checkpoints of less are compared where the records are. The later ones show that this tree is the right one.
-        tree.compared = signed.checkpoints.iter().take_while(|signed| signed.checkpoint.size < begin.index).count();
-        tree.frontier = begin.frontier();
-    }
+    let mut closed = false;
     tree.compare(signed);
     // How often the same place was looked at: a writer at work leaves others behind it.
     let (mut looks, mut looked_at) = (0, None);
@@ -266,7 +281,6 @@ fn verify_epoch(
         return Err(damage.into());
     }
     let Chain { epoch, log_id, next_index: records, next_seq: frames, .. } = chain;
-    let begin = begin.map_or(0, |begin| begin.index);
     let checkpoints = u64::try_from(signed.checkpoints.len()).unwrap_or(u64::MAX);
     let covered = signed.size();
     let contradiction = tree.contradiction(signed);
