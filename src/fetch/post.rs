@@ -36,11 +36,26 @@ impl Poster {
     /// # Errors
     /// One sentence.
     pub async fn post(&self, url: &str, body: String, cap: usize, within: Duration) -> Result<(u16, String), String> {
-        let done = tokio::time::timeout(within, self.exchange(url, body, cap)).await;
+        self.post_bytes(url, None, body.into(), cap, within).await
+    }
+
+    /// As [`Poster::post`], bytes of a media type.
+    ///
+    /// # Errors
+    /// One sentence.
+    pub async fn post_bytes(
+        &self,
+        url: &str,
+        media: Option<&'static str>,
+        body: Bytes,
+        cap: usize,
+        within: Duration,
+    ) -> Result<(u16, String), String> {
+        let done = tokio::time::timeout(within, self.exchange(url, media, body, cap)).await;
         done.unwrap_or_else(|_| Err(format!("no answer within {} ms", within.as_millis())))
     }
 
-    async fn exchange(&self, url: &str, body: String, cap: usize) -> Result<(u16, String), String> {
+    async fn exchange(&self, url: &str, media: Option<&'static str>, body: Bytes, cap: usize) -> Result<(u16, String), String> {
         let uri: Uri = url.parse().map_err(|_| "not a URL".to_owned())?;
         let host = uri.host().ok_or("the URL has no host")?.to_owned();
         let secure = uri.scheme_str() == Some("https");
@@ -49,24 +64,28 @@ impl Poster {
         #[expect(clippy::disallowed_methods, reason = "the operator's own choice, from the configuration")]
         let stream = TcpStream::connect((bare.as_str(), port)).await.map_err(|error| format!("cannot connect: {error}"))?;
         if !secure {
-            return speak(stream, &uri, body, cap).await;
+            return speak(stream, &uri, media, body, cap).await;
         }
         let name = ServerName::try_from(bare).map_err(|_| "the host is not a name that a certificate can carry".to_owned())?;
         let stream = self.0.connect(name, stream).await.map_err(|error| format!("the TLS handshake failed: {error}"))?;
-        speak(stream, &uri, body, cap).await
+        speak(stream, &uri, media, body, cap).await
     }
 }
 
 async fn speak(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     uri: &Uri,
-    body: String,
+    media: Option<&'static str>,
+    body: Bytes,
     cap: usize,
 ) -> Result<(u16, String), String> {
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
     let host = uri.authority().map_or("", |authority| authority.as_str());
-    let request = hyper::Request::post(path).header("host", host).body(Full::new(Bytes::from(body)));
-    let request = request.map_err(|error| error.to_string())?;
+    let mut request = hyper::Request::post(path).header("host", host);
+    if let Some(media) = media {
+        request = request.header("content-type", media);
+    }
+    let request = request.body(Full::new(body)).map_err(|error| error.to_string())?;
     let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
     let (mut sender, connection) = handshake.map_err(|error| error.to_string())?;
     let connection = tokio::spawn(connection);

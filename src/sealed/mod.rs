@@ -26,14 +26,15 @@ mod views;
 mod write;
 
 pub use background::Background;
-pub(crate) use columns::{batch, object};
+pub(crate) use columns::{batch, object, schema};
 pub use columns::{documentation, hash_of};
 pub use entry::{Entry, Joiner};
 pub use manifest::{Listed, Manifest};
 pub use read::{Sealed, Sheet};
+pub(crate) use seal::region_name;
 pub use seal::{Report, Sealing, seal, seal_all};
 pub(crate) use select::{Query, number, text};
-pub use views::views;
+pub use views::{VIEWS, View, records_over, views};
 pub(crate) use write::{FileWriter, GROUP_ROWS};
 
 use std::path::{Path, PathBuf};

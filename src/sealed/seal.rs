@@ -205,7 +205,7 @@ impl Pass<'_> {
     }
 
     fn write(&self, day: u64, rows: &[&Entry]) -> Result<Made, SealedError> {
-        let directory = format!("day={}/region={}", day_name(day), file_name(&self.sealing.region));
+        let directory = format!("day={}/region={}", day_name(day), region_name(&self.sealing.region));
         let indexes = || rows.iter().map(|row| row.located.index);
         let times = || rows.iter().map(|row| row.located.record.at());
         let (min_index, max_index) = (indexes().min().unwrap_or(0), indexes().max().unwrap_or(0));
@@ -318,7 +318,7 @@ fn day_name(day: u64) -> String {
 }
 
 /// A region as a directory's name: what the configuration says, without what a path or a Hive partition could misread.
-fn file_name(region: &str) -> String {
+pub(crate) fn region_name(region: &str) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.') { c } else { '_' };
     if region.is_empty() { "_".to_owned() } else { region.chars().map(plain).collect() }
 }

@@ -171,13 +171,9 @@ impl Query {
         for (name, from, to) in &self.ranges {
             let (mut kept, mut begin) = (Vec::new(), 0);
             for (number, group) in &groups {
-                let index = metadata.page_index_for_row_group(*number);
                 let column = leaf(group, name)?;
-                let (Some(ColumnIndexMetaData::INT64(bounds)), Some(places)) =
-                    (index.column_index(column), index.offset_index(column))
-                else {
-                    return None;
-                };
+                let ColumnIndexMetaData::INT64(bounds) = metadata.column_index()?.get(*number)?.get(column)? else { return None };
+                let places = metadata.offset_index()?.get(*number)?.get(column)?;
                 let first = |page: usize| places.page_locations().get(page).map(|page| page.first_row_index);
                 for page in 0..places.page_locations().len() {
                     let bounds = (bounds.min_value(page), bounds.max_value(page));
