@@ -362,7 +362,9 @@ impl Config {
             return Err(format!("telemetry.sample_ratio = {} is not between 0 and 1", self.telemetry.sample_ratio));
         }
         if !self.telemetry.otlp.is_empty() && !self.telemetry.otlp.starts_with("http") {
-            return Err("telemetry.otlp: write http://HOST:PORT or https://HOST, where `/v1/traces` and `/v1/metrics` are".into());
+            return Err(
+                "telemetry.otlp: write http://HOST:PORT or https://HOST, where `/v1/traces` and `/v1/metrics` are".into()
+            );
         }
         if self.evidence.segment_entries != 65_536 {
             return Err("evidence.segment_entries is fixed at 65536 by the tile layout".into());

@@ -128,7 +128,8 @@ fn text(value: &Value) -> String {
 /// `2026-11-22T12:00:00.120Z` as `2026-11-22 12:00:00.12`; DuckDB has `+00` for the `Z`.
 fn moment(text: &str) -> Option<String> {
     let begins = text.get(..11)?.chars().zip("0000-00-00 ".chars());
-    let timely = |(c, like): (char, char)| if like == '0' { c.is_ascii_digit() } else { c == like || (like == ' ' && c == 'T') };
+    let timely =
+        |(c, like): (char, char)| if like == '0' { c.is_ascii_digit() } else { c == like || (like == ' ' && c == 'T') };
     let text = begins.into_iter().all(timely).then(|| text.replacen('T', " ", 1))?;
     let text = text.trim_end_matches('Z').trim_end_matches("+00");
     Some(if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { text }.to_owned())

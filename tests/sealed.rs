@@ -9,7 +9,8 @@ use countersign::archive::DataDir;
 use countersign::evidence::{Blob, EvidenceLog, LogOptions};
 use countersign::listing::{self, COUNTED, Filter};
 use countersign::record::{
-    ClientFacts, Evaluation, ExhibitRef, Gap, Grant, OutcomeRef, Override, Record, Revocation, RulesChange, RulesPart, Start, ToolBinding, Use,
+    ClientFacts, Evaluation, ExhibitRef, Gap, Grant, OutcomeRef, Override, Record, Revocation, RulesChange, RulesPart, Start,
+    ToolBinding, Use,
 };
 use countersign::sealed::{Manifest, Sealed, Sealing, seal, seal_all};
 use countersign::values::{Digest, Timestamp};

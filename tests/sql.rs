@@ -108,7 +108,13 @@ fn limits_cut_and_say_so() {
     let short = Limits { time: Duration::from_millis(200), ..LIMITS };
     check(dir.path(), &format!("SELECT count(*) {cross}"), short, 0, Some("timeout"));
     let small = Limits { memory: 4 << 20, ..LIMITS };
-    check(dir.path(), &format!("SELECT a.place, count(DISTINCT b.place || c.place) {cross} GROUP BY 1"), small, 0, Some("memory"));
+    check(
+        dir.path(),
+        &format!("SELECT a.place, count(DISTINCT b.place || c.place) {cross} GROUP BY 1"),
+        small,
+        0,
+        Some("memory"),
+    );
 }
 
 fn run(directory: &Path, sql: &str, options: &[&str]) -> Output {
@@ -168,11 +174,18 @@ fn it_reads_our_views_and_nothing_else() {
     for function in ["read_csv('outside.csv')", "read_parquet('data/**')", "generate_series(1, 9)", "LATERAL range(1, 9)"] {
         check(&format!("SELECT * FROM {function}"), "the table function");
     }
-    for table in ["'outside.csv'", "\"file:///etc/passwd\"", "\"outside.csv\"", "information_schema.tables", "sealed_and_tail", "x"] {
+    for table in
+        ["'outside.csv'", "\"file:///etc/passwd\"", "\"outside.csv\"", "information_schema.tables", "sealed_and_tail", "x"]
+    {
         check(&format!("SELECT * FROM {table}"), "");
         check(&format!("DESCRIBE {table}"), "");
     }
-    for call in ["repeat('x', 9000000000000000000)", "lpad('x', 900000000000)", "array_repeat(1, 900000000000)", "range(1, 900000000000)"] {
+    for call in [
+        "repeat('x', 9000000000000000000)",
+        "lpad('x', 900000000000)",
+        "array_repeat(1, 900000000000)",
+        "range(1, 900000000000)",
+    ] {
         check(&format!("SELECT {call}"), "Invalid function");
     }
     assert!(!dir.path().join("written.csv").exists());
@@ -210,7 +223,10 @@ fn nothing_ends_the_process() {
     alive(dir.path(), &nested("[", "]"));
     alive(dir.path(), &format!("SELECT '{}'", "x".repeat(65_000)));
     alive(dir.path(), &format!("SELECT '{}'", "x".repeat(100_000)));
-    alive(dir.path(), "SELECT * FROM (SELECT * FROM records ORDER BY at LIMIT 9000000000000000000 OFFSET 8000000000000000000) x");
+    alive(
+        dir.path(),
+        "SELECT * FROM (SELECT * FROM records ORDER BY at LIMIT 9000000000000000000 OFFSET 8000000000000000000) x",
+    );
     alive(dir.path(), "SELECT lag(place, 9000000000000000000) OVER (ORDER BY index) FROM records");
     alive(dir.path(), "SELECT approx_percentile_cont(index, 0.5, 9000000000000000000) FROM records");
     alive(dir.path(), "SELECT nth_value(place, 9000000000000000000) OVER (ORDER BY index) FROM records");

@@ -39,7 +39,8 @@ async fn collector(status: u16) -> (SocketAddr, Posts) {
     let take = move |request: Request<Incoming>| {
         let kept = Arc::clone(&kept);
         async move {
-            let (path, media) = (request.uri().path().to_owned(), request.headers()["content-type"].to_str().unwrap().to_owned());
+            let (path, media) =
+                (request.uri().path().to_owned(), request.headers()["content-type"].to_str().unwrap().to_owned());
             let body = request.into_body().collect().await.unwrap().to_bytes();
             kept.lock().unwrap().push((path, media, body));
             Ok::<_, Infallible>(Response::builder().status(status).body(Full::<Bytes>::default()).unwrap())
@@ -47,7 +48,8 @@ async fn collector(status: u16) -> (SocketAddr, Posts) {
     };
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            let served = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service_fn(take.clone()));
+            let served =
+                hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service_fn(take.clone()));
             tokio::spawn(served);
         }
     });
@@ -73,7 +75,8 @@ async fn asked(collector: SocketAddr, questions: &[(&str, &[(&str, &str)], Value
     for (path, headers, body) in questions {
         let method = if body.is_null() { "GET" } else { "POST" };
         let text = if body.is_null() { String::new() } else { body.to_string() };
-        answers.push(serde_json::from_slice(&call(address, method, path, headers, &text).await.unwrap().body).unwrap_or_default());
+        answers
+            .push(serde_json::from_slice(&call(address, method, path, headers, &text).await.unwrap().body).unwrap_or_default());
     }
     drop(stop);
     serving.await.unwrap();
@@ -170,7 +173,9 @@ fn independent(traces: &Bytes, metrics: &Bytes, answer: &Value) {
     let output = child.wait_with_output().unwrap();
     let error = String::from_utf8_lossy(&output.stderr);
     if error.contains("ModuleNotFoundError") {
-        return println!("skipped: Python's decoder (`pip install --target target/otlp opentelemetry-proto` puts it where the test looks)");
+        return println!(
+            "skipped: Python's decoder (`pip install --target target/otlp opentelemetry-proto` puts it where the test looks)"
+        );
     }
     let found: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{error}"));
     assert_eq!(found, json!(["0af7651916cd43dd8448eb211c80319c", [answer["id"]], "POST /v1/decisions", true]));

@@ -55,8 +55,12 @@ impl Serve {
         let service = verify::open(&config).await?;
         let advice = "choose another address with `listen` or --listen";
         let app = App::new(service.clone(), config.clone());
-        let telemetry = Telemetry::start(&config, { let app = app.clone(); move || app.page() });
-        let telemetry = telemetry.map_err(|error| Failure::new("telemetry", error, "correct `telemetry` or `fetch.extra_roots`"))?;
+        let telemetry = Telemetry::start(&config, {
+            let app = app.clone();
+            move || app.page()
+        });
+        let telemetry =
+            telemetry.map_err(|error| Failure::new("telemetry", error, "correct `telemetry` or `fetch.extra_roots`"))?;
         if let Some(telemetry) = &telemetry {
             app.observe(telemetry.spans());
         }

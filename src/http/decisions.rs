@@ -1,6 +1,6 @@
 //! `POST /v1/decisions`.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use axum::body::{Body, Bytes};
 use axum::extract::State;
@@ -55,7 +55,7 @@ where
     response
 }
 
-async fn decided<B>(app: &App, peer: Option<Peer>, request: axum::http::Request<B>) -> Result<Answer, Problem>
+async fn decided<B>(app: &App, peer: Option<Peer>, request: axum::http::Request<B>) -> Result<Answer, Box<Problem>>
 where
     B: hyper::body::Body<Data = Bytes>,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -63,9 +63,9 @@ where
     auth::caller(app, request.headers(), peer, auth::VERIFY)?;
     let (head, body) = request.into_parts();
     let body = body::whole(app, body).await?;
-    let request = Request::from_json(&body).map_err(Problem::invalid)?;
+    let request = Request::from_json(&body).map_err(|error| Box::new(Problem::invalid(error)))?;
     let trace = trace::parent(&head.headers).as_ref().map(trace::id);
-    let answer = app.service().decide(&request, trace.clone()).await.map_err(|error| Problem::unavailable(&error))?;
+    let answer = app.service().decide(&request, trace.clone()).await.map_err(|error| Box::new(Problem::unavailable(&error)))?;
     let decision = answer.decision();
     count(decision);
     tracing::debug!(id = %answer.id(), trace, decision = decision.word(), code = decision.code_name(), "decided");
@@ -79,7 +79,7 @@ fn of(answer: &Answer) -> Decided {
         id: answer.id().to_uuid().into_bytes(),
         decision: decision.word(),
         code: decision.code_name().to_owned(),
-        log: receipt.log().to_owned(),
+        log: Arc::clone(receipt.log()),
         index: receipt.index(),
     }
 }

@@ -172,7 +172,9 @@ impl Query {
             let (mut kept, mut begin) = (Vec::new(), 0);
             for (number, group) in &groups {
                 let column = leaf(group, name)?;
-                let ColumnIndexMetaData::INT64(bounds) = metadata.column_index()?.get(*number)?.get(column)? else { return None };
+                let ColumnIndexMetaData::INT64(bounds) = metadata.column_index()?.get(*number)?.get(column)? else {
+                    return None;
+                };
                 let places = metadata.offset_index()?.get(*number)?.get(column)?;
                 let first = |page: usize| places.page_locations().get(page).map(|page| page.first_row_index);
                 for page in 0..places.page_locations().len() {

@@ -25,11 +25,7 @@ pub const VIEWS: [View; 8] = [
         says: "clients that were resolved, also for later uses",
         sql: "SELECT * FROM records WHERE kind IN ('evaluation', 'resolution')",
     },
-    View {
-        name: "uses",
-        says: "answers that rest on an earlier evaluation",
-        sql: "SELECT * FROM records WHERE kind = 'use'",
-    },
+    View { name: "uses", says: "answers that rest on an earlier evaluation", sql: "SELECT * FROM records WHERE kind = 'use'" },
     View {
         name: "findings",
         says: "why: decisions that were not allowed, with their codes",

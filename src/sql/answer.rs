@@ -51,8 +51,8 @@ impl Answer {
             let mut writer = WriterBuilder::new().with_explicit_nulls(true).build::<_, JsonArray>(Vec::new());
             writer.write(&alone)?;
             writer.finish()?;
-            let values: Vec<Map<String, Value>> = serde_json::from_slice(&writer.into_inner())
-                .map_err(|error| ArrowError::JsonError(error.to_string()))?;
+            let values: Vec<Map<String, Value>> =
+                serde_json::from_slice(&writer.into_inner()).map_err(|error| ArrowError::JsonError(error.to_string()))?;
             for (row, mut value) in rows.iter_mut().zip(values) {
                 row.push(value.remove("v").unwrap_or(Value::Null));
             }

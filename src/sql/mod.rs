@@ -112,7 +112,9 @@ pub fn ask(evidence: &Evidence, text: &str, limits: Limits) -> Result<Answer, Sq
     let ended = loop {
         match finished.recv_timeout(LOOK) {
             Ok(ended) => break ended,
-            Err(RecvTimeoutError::Disconnected) => return Err(SqlError::Engine("the engine gave up on this question".to_owned())),
+            Err(RecvTimeoutError::Disconnected) => {
+                return Err(SqlError::Engine("the engine gave up on this question".to_owned()));
+            }
             Err(RecvTimeoutError::Timeout) => left = left.saturating_sub(LOOK),
         }
         if left.is_zero() {

@@ -179,9 +179,7 @@ impl Sender {
 
 /// Waits for more, so that a request that comes alone is not sent alone.
 async fn gather(waiting: &mut mpsc::Receiver<Span>, stopped: &mut watch::Receiver<()>, spans: &mut Vec<Span>) {
-    let full = async {
-        while spans.len() < BATCH && waiting.recv_many(spans, BATCH.saturating_sub(spans.len())).await > 0 {}
-    };
+    let full = async { while spans.len() < BATCH && waiting.recv_many(spans, BATCH.saturating_sub(spans.len())).await > 0 {} };
     tokio::select! {
         _ = tokio::time::timeout(GATHER, full) => {}
         _ = stopped.changed() => {}

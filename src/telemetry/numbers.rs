@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{InstrumentationScope, KeyValue};
 use opentelemetry_proto::tonic::metrics::v1::{
-    AggregationTemporality, Gauge, Metric, NumberDataPoint, ResourceMetrics, ScopeMetrics, Sum, metric::Data, number_data_point::Value,
+    AggregationTemporality, Gauge, Metric, NumberDataPoint, ResourceMetrics, ScopeMetrics, Sum, metric::Data,
+    number_data_point::Value,
 };
 use opentelemetry_proto::tonic::resource::v1::Resource;
 
@@ -20,7 +21,8 @@ pub(super) fn message(
     started: u64,
     now: u64,
 ) -> ExportMetricsServiceRequest {
-    let scope_metrics = vec![ScopeMetrics { scope: Some(scope), metrics: metrics(page, started, now), ..ScopeMetrics::default() }];
+    let scope_metrics =
+        vec![ScopeMetrics { scope: Some(scope), metrics: metrics(page, started, now), ..ScopeMetrics::default() }];
     ExportMetricsServiceRequest {
         resource_metrics: vec![ResourceMetrics { resource: Some(resource), scope_metrics, ..ResourceMetrics::default() }],
     }
@@ -121,11 +123,15 @@ mod tests {
 
     #[test]
     fn counters_have_a_begin_and_gauges_none() {
-        let page = "# HELP a_total Of a.\n# TYPE a_total counter\na_total{k=\"v\"} 2\na_total{k=\"w\"} 3\n\n# TYPE b gauge\nb 1.5\n";
+        let page =
+            "# HELP a_total Of a.\n# TYPE a_total counter\na_total{k=\"v\"} 2\na_total{k=\"w\"} 3\n\n# TYPE b gauge\nb 1.5\n";
         let found = metrics(page, 10, 20);
         let [a, b] = &found[..] else { panic!("{found:?}") };
         let (Some(Data::Sum(sum)), Some(Data::Gauge(gauge))) = (&a.data, &b.data) else { panic!("{found:?}") };
-        assert_eq!((a.name.as_str(), a.description.as_str(), sum.is_monotonic, sum.data_points.len()), ("a_total", "Of a.", true, 2));
+        assert_eq!(
+            (a.name.as_str(), a.description.as_str(), sum.is_monotonic, sum.data_points.len()),
+            ("a_total", "Of a.", true, 2)
+        );
         assert!(sum.data_points.iter().all(|point| (point.start_time_unix_nano, point.time_unix_nano) == (10, 20)));
         assert_eq!((gauge.data_points[0].start_time_unix_nano, &gauge.data_points[0].value), (0, &Some(Value::AsDouble(1.5))));
     }

@@ -2,6 +2,7 @@
 //! address, no client, no token.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::Method;
@@ -9,7 +10,9 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{InstrumentationScope, KeyValue};
 use opentelemetry_proto::tonic::resource::v1::Resource;
-use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span as Message, Status, span::SpanKind, status::StatusCode};
+use opentelemetry_proto::tonic::trace::v1::{
+    ResourceSpans, ScopeSpans, Span as Message, Status, span::SpanKind, status::StatusCode,
+};
 
 use super::{attribute, text};
 use crate::values::{Digest, Timestamp};
@@ -35,7 +38,7 @@ pub struct Decided {
     /// The reason code.
     pub code: String,
     /// The log's name.
-    pub log: String,
+    pub log: Arc<str>,
     /// The record's index.
     pub index: u64,
 }
@@ -105,16 +108,14 @@ impl Span {
 
     fn attributes(&self) -> Vec<KeyValue> {
         let number = |name: &str, value: u64| attribute(name, Value::IntValue(i64::try_from(value).unwrap_or(i64::MAX)));
-        let mut attributes = vec![
-            text("http.request.method", self.method.to_string()),
-            number("http.response.status_code", self.status.into()),
-        ];
+        let mut attributes =
+            vec![text("http.request.method", self.method.to_string()), number("http.response.status_code", self.status.into())];
         attributes.extend(self.route.as_ref().map(|route| text("http.route", route.clone().into_owned())));
         if let Some(Decided { id, decision, code, log, index }) = &self.decided {
             attributes.push(text("countersign.decision", (*decision).to_owned()));
             attributes.push(text("countersign.code", code.clone()));
             attributes.push(text("countersign.decision_id", uuid::Uuid::from_bytes(*id).to_string()));
-            attributes.push(text("countersign.log", log.clone()));
+            attributes.push(text("countersign.log", log.to_string()));
             attributes.push(number("countersign.log_index", *index));
         }
         attributes
@@ -137,7 +138,15 @@ mod tests {
     fn span(id: u8, parent: Option<Parent>) -> Span {
         let decided = Decided { id: [id; 16], decision: "allow", code: "ok".into(), log: "a/1".into(), index: 7 };
         let (began, took) = (Timestamp::from_secs(1_795_305_600), Duration::from_micros(250));
-        Span { method: Method::POST, route: Some("/v1/decisions".into()), began, took, status: 200, parent, decided: Some(decided) }
+        Span {
+            method: Method::POST,
+            route: Some("/v1/decisions".into()),
+            began,
+            took,
+            status: 200,
+            parent,
+            decided: Some(decided),
+        }
     }
 
     #[test]

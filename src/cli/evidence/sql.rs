@@ -98,7 +98,9 @@ impl From<SqlError> for Failure {
                 Self::new("evidence sql", why, "`evidence sql \"SHOW TABLES\"` has the views, docs/queries.md examples").usage()
             }
             SqlError::Archive(error) => error.into(),
-            error => Self::new("evidence sql", error, "ask for less; `countersign evidence verify` shows whether the log is whole"),
+            error => {
+                Self::new("evidence sql", error, "ask for less; `countersign evidence verify` shows whether the log is whole")
+            }
         }
     }
 }

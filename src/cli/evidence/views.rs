@@ -2,9 +2,9 @@
 
 use clap::Args;
 
+use crate::cli::Outcome;
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
-use crate::cli::Outcome;
 use countersign::archive::DataDir;
 use countersign::sealed::{Sealed, views};
 
