@@ -37,11 +37,11 @@ pub(super) struct Records {
 
 impl Records {
     /// Of these files below `evidence`, and the records that are in the log alone.
-    pub(super) fn new(evidence: &Path, sheets: &[Sheet], tail: Tail) -> Result<Self> {
+    pub(super) fn new(evidence: &Path, sheets: &[Sheet], tail: Tail) -> Self {
         let partitions: Vec<_> = partitions().into_iter().map(Arc::new).collect();
         let table = TableSchema::builder(sealed::schema()).with_table_partition_cols(partitions).build();
-        let files = sheets.iter().map(|sheet| file(evidence, sheet)).collect::<Result<_>>()?;
-        Ok(Self { files, tail: Arc::new(tail), table })
+        let files = sheets.iter().map(|sheet| file(evidence, sheet)).collect();
+        Self { files, tail: Arc::new(tail), table }
     }
 
     /// The scan of the files. Filters choose files, row groups and pages here, and then rows within them.
@@ -116,7 +116,7 @@ pub(super) fn day_of(at: Timestamp) -> Option<i32> {
 }
 
 /// A file with what its manifest and its path say about it.
-fn file(evidence: &Path, sheet: &Sheet) -> Result<PartitionedFile> {
+fn file(evidence: &Path, sheet: &Sheet) -> PartitionedFile {
     let path = sheet.path.strip_prefix(evidence).unwrap_or(&sheet.path);
     let value = |name: &str| {
         let mut parts = path.iter().filter_map(|part| part.to_str()?.strip_prefix(name)?.strip_prefix('='));
@@ -124,10 +124,8 @@ fn file(evidence: &Path, sheet: &Sheet) -> Result<PartitionedFile> {
     };
     let day = value("day").and_then(|day| day_of(Timestamp::parse(&format!("{day}T00:00:00Z"))?));
     let partitions = vec![ScalarValue::Date32(day), ScalarValue::Utf8(value("region"))];
-    let file = PartitionedFile::from_path(path.to_string_lossy().into_owned())?.with_partition_values(partitions);
-    let mut file = file.with_statistics(Arc::new(statistics(sheet)));
-    file.object_meta.size = sheet.listed.bytes;
-    Ok(file)
+    let file = PartitionedFile::new(path.to_string_lossy(), sheet.listed.bytes).with_partition_values(partitions);
+    file.with_statistics(Arc::new(statistics(sheet)))
 }
 
 /// The bounds that let files be passed over without being opened.

@@ -23,6 +23,9 @@ use crate::sealed::{Sealed, VIEWS, records_over, region_name};
 /// Functions whose result is as large as a number says: one call asks the allocator for more than there is, and that ends the process.
 const UNBOUNDED: [&str; 7] = ["repeat", "lpad", "rpad", "array_repeat", "array_resize", "generate_series", "range"];
 
+/// Aggregates with such a number.
+const UNBOUNDED_AGGREGATES: [&str; 2] = ["approx_percentile_cont", "approx_percentile_cont_with_weight"];
+
 /// An engine for one question about the evidence as it is now, with so many bytes for what it has to remember.
 pub(super) async fn open(evidence: &Evidence, memory: usize) -> std::result::Result<SessionContext, SqlError> {
     let directory = evidence.data.evidence();
@@ -39,6 +42,7 @@ pub(super) async fn open(evidence: &Evidence, memory: usize) -> std::result::Res
     config.options_mut().execution.parquet.reorder_filters = true;
     let context = SessionContext::new_with_config_rt(config, runtime);
     UNBOUNDED.into_iter().for_each(|name| context.deregister_udf(name));
+    UNBOUNDED_AGGREGATES.into_iter().for_each(|name| context.deregister_udaf(name));
     for (name, statement) in std::iter::once(("records", records_over(ALL))).chain(VIEWS.map(|v| (v.name, v.sql.to_owned()))) {
         if name == "records" {
             context.register_table(ALL, Arc::new(all(evidence)?))?;
@@ -72,5 +76,5 @@ fn all(evidence: &Evidence) -> std::result::Result<Records, SqlError> {
     }
     let (data, origin, region) = (Arc::clone(data), origin.clone(), region_name(&evidence.region));
     let tail = Tail { data, origin, region, ranges, schema: records::schema() };
-    Ok(Records::new(&evidence.data.evidence(), &sealed.sheets(), tail)?)
+    Ok(Records::new(&evidence.data.evidence(), &sealed.sheets(), tail))
 }

@@ -54,7 +54,7 @@ mod tests {
         let nested = |depth: usize| format!("SELECT {}1{}", "(".repeat(depth), ")".repeat(depth));
         refused(&nested(32), None);
         refused(&nested(33), Some("deeper than 32"));
-        for link in ["+1", " AND true", " NOT", "- ", "::int", ".a", " UNION SELECT 1", "\"a\"", " IS NULL"] {
+        for link in ["+1", " AND true", " NOT", "- ", "::int", ".a", " UNION SELECT 1", " \"a\"", " IS NULL"] {
             refused(&format!("SELECT 1{}", link.repeat(300)), None);
             refused(&format!("SELECT 1{}", link.repeat(1_500)), Some("more than 1500 words"));
         }
