@@ -44,6 +44,8 @@ pub struct Config {
     pub revocation: Revocation,
     /// `[http]`
     pub http: Http,
+    /// `[telemetry]`
+    pub telemetry: Telemetry,
 }
 
 /// `[fetch]`: how documents are fetched.
@@ -159,6 +161,22 @@ pub struct Http {
     pub tokens: BTreeMap<String, Token>,
 }
 
+/// `[telemetry]`: traces and metrics for a collector. Never the evidence.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Telemetry {
+    /// An OTLP/HTTP collector, http or https, without `/v1/…`. Empty: nothing is sent.
+    pub otlp: String,
+    /// The resource's `service.name`.
+    pub service_name: String,
+    /// More attributes of the resource.
+    pub resource: BTreeMap<String, String>,
+    /// The share of requests that become a span when the caller does not say: 0 to 1.
+    pub sample_ratio: f64,
+    /// How often metrics are sent.
+    pub interval_s: u64,
+}
+
 /// A caller's token.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -198,6 +216,7 @@ impl Default for Config {
             evidence: Evidence::default(),
             revocation: Revocation::default(),
             http: Http::default(),
+            telemetry: Telemetry::default(),
         }
     }
 }
@@ -240,6 +259,13 @@ impl Default for Evidence {
 impl Default for Revocation {
     fn default() -> Self {
         Self { lease_ms: 5000, feed: String::new() }
+    }
+}
+
+impl Default for Telemetry {
+    fn default() -> Self {
+        let (otlp, service_name) = (String::new(), "countersign".into());
+        Self { otlp, service_name, resource: BTreeMap::new(), sample_ratio: 1.0, interval_s: 15 }
     }
 }
 
@@ -346,6 +372,15 @@ impl Config {
         range("http.read_timeout_ms", self.http.read_timeout_ms, 100..=60_000)?;
         range("http.max_body_bytes", u64::try_from(self.http.max_body_bytes).unwrap_or(u64::MAX), 1024..=16_777_216)?;
         range("http.max_in_flight", u64::try_from(self.http.max_in_flight).unwrap_or(u64::MAX), 1..=1_000_000)?;
+        range("telemetry.interval_s", self.telemetry.interval_s, 1..=3600)?;
+        if !(0.0..=1.0).contains(&self.telemetry.sample_ratio) {
+            return Err(format!("telemetry.sample_ratio = {} is not between 0 and 1", self.telemetry.sample_ratio));
+        }
+        if !self.telemetry.otlp.is_empty() && !self.telemetry.otlp.starts_with("http") {
+            return Err(
+                "telemetry.otlp: write http://HOST:PORT or https://HOST, where `/v1/traces` and `/v1/metrics` are".into()
+            );
+        }
         if self.evidence.segment_entries != 65_536 {
             return Err("evidence.segment_entries is fixed at 65536 by the tile layout".into());
         }

@@ -32,6 +32,9 @@ pub mod revocation;
 pub mod rules;
 pub mod sealed;
 pub mod service;
+#[cfg(feature = "sql")]
+pub mod sql;
+pub mod telemetry;
 pub mod values;
 
 /// The version that records name, so that a replay can say *other version* rather than *differs*.

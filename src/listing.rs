@@ -9,7 +9,7 @@ use arrow_array::RecordBatch;
 use serde::Serialize;
 
 use crate::archive::{ArchiveError, DataDir, Located};
-use crate::record::{ClientFacts, DecisionId, Record};
+use crate::record::{ClientFacts, DecisionId, Record, Start};
 use crate::sealed::{self, Joiner, Numbers, Query, Sealed, Sheet, Texts, again_when_merged};
 use crate::values::{Digest, Timestamp};
 
@@ -408,6 +408,7 @@ impl Row {
 pub fn what(record: &Record) -> Option<String> {
     Some(match record {
         Record::Evaluation(_) | Record::Use(_) => return None,
+        Record::Start(Start { build, gap: Some(gap), .. }) => format!("opened by {build}; {gap}"),
         Record::Start(start) => format!("opened by {}", start.build),
         Record::RulesChange(change) => change.refused.clone().unwrap_or_else(|| change.rules.to_string()),
         Record::Revocation(r) => format!("{} {} {} {}", r.sequence, r.action, r.target_kind, r.target),

@@ -33,8 +33,11 @@ mod queries;
 mod requirements;
 mod sealed;
 mod service;
+#[cfg(feature = "sql")]
+mod sql;
 mod statements;
 mod support;
+mod telemetry;
 mod tidy;
 mod verified;
 mod world;

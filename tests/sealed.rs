@@ -11,7 +11,8 @@ use countersign::evidence::{Blob, EvidenceLog, LogOptions};
 use countersign::listing::{self, COUNTED, Filter};
 use countersign::publisher::keys::log::LogKey;
 use countersign::record::{
-    ClientFacts, Evaluation, Grant, OutcomeRef, Override, Record, Revocation, RulesChange, RulesPart, Start, ToolBinding, Use,
+    ClientFacts, Evaluation, ExhibitRef, Gap, Grant, OutcomeRef, Override, Record, Revocation, RulesChange, RulesPart, Start,
+    ToolBinding, Use,
 };
 use countersign::sealed::{Manifest, Sealed, Sealing, seal, seal_all};
 use countersign::values::{Digest, Timestamp};
@@ -57,10 +58,25 @@ fn facts(dice: &mut Dice) -> ClientFacts {
         statement: dice.maybe(3, |dice| Digest::of(&[u8::try_from(dice.roll(4)).unwrap()])),
         key: dice.maybe(3, |dice| format!("key-{}", dice.roll(4))),
         keys: dice.maybe(2, |_| vec![Digest::of(b"k")]),
-        redirect_uris: dice.maybe(2, |_| vec!["https://client.example/cb".into()]),
+        redirect_uris: dice.maybe(2, |dice| vec![format!("https://client.example/cb{}", dice.roll(2))]),
         name: Some("A client".into()),
         ..ClientFacts::default()
     }
+}
+
+/// What was fetched: for some clients a document, for some a bad answer, for some nothing.
+fn exhibits(at: Timestamp, index: u64) -> Vec<ExhibitRef> {
+    let exhibit = |number: u64| ExhibitRef {
+        url: format!("https://origin-{number}.example/metadata.json"),
+        purpose: "metadata".into(),
+        obtained_at: at,
+        checked_at: at,
+        status: (number != 1).then_some(if number == 2 { 500 } else { 200 }),
+        headers: vec![],
+        body: (number == 0).then(|| Digest::of(b"document")),
+        absent: (number == 1).then(|| ("timeout".into(), "no answer within 5 s".into())),
+    };
+    (0..index % 4).map(exhibit).collect()
 }
 
 /// The bodies of requests.
@@ -80,7 +96,7 @@ fn record(dice: &mut Dice, at: Timestamp, evaluations: &mut Vec<u64>, index: u64
             evaluations.push(index);
             let (outcome, client, answered) = (outcome(dice), facts(dice), dice.one_in(2));
             let build = "countersign/test".to_owned();
-            let (exhibits, trace, known) = (Vec::new(), None, None);
+            let (exhibits, trace, known) = (exhibits(at, index), None, None);
             Record::Evaluation(Box::new(Evaluation {
                 at,
                 answered,
@@ -122,7 +138,11 @@ fn event(dice: &mut Dice, at: Timestamp, known: u64, index: u64) -> Record {
     let (approver, ticket) = (String::from("ciso"), String::from("INC-7"));
     match dice.roll(7) {
         0 => {
-            Record::Start(Start { at, build: "b".into(), rules, kill_sequence: 3, cut_bytes: Some(7), clean: false, gap: None })
+            // Some were closed in order and followed by a gap all the same: the disk has less than what was signed.
+            let (clean, reason) = (index.is_multiple_of(2), "it is shorter than what was signed".to_owned());
+            let gap = clean.then(|| Gap { epoch: 1, found: 7, known: 9, root: rules, reason });
+            let cut_bytes = (!clean).then_some(7);
+            Record::Start(Start { at, build: "b".into(), rules, kill_sequence: 3, cut_bytes, clean, gap })
         }
         1 => Record::RulesChange(RulesChange { at, rules, refused: Some("a bad file".into()) }),
         2 => kill_order(at, client(dice.roll(7)), ticket, rules),

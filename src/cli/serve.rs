@@ -17,6 +17,7 @@ use countersign::http::{App, Server};
 use countersign::keep::{self, Keeping};
 use countersign::sealed::{Background, Erasing, Sealing};
 use countersign::service::Service;
+use countersign::telemetry::Telemetry;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -56,7 +57,17 @@ impl Serve {
         let hangup = signal(SignalKind::hangup()).map_err(signals)?;
         let service = verify::open(&config).await?;
         let advice = "choose another address with `listen` or --listen";
-        let server = Server::bind(&config.listen, App::new(service.clone(), config.clone())).await;
+        let app = App::new(service.clone(), config.clone());
+        let telemetry = Telemetry::start(&config, {
+            let app = app.clone();
+            move || app.page()
+        });
+        let telemetry =
+            telemetry.map_err(|error| Failure::new("telemetry", error, "correct `telemetry` or `fetch.extra_roots`"))?;
+        if let Some(telemetry) = &telemetry {
+            app.observe(telemetry.spans());
+        }
+        let server = Server::bind(&config.listen, app).await;
         let server = server.map_err(|error| Failure::new("cannot listen", error, advice))?;
         let url = server.url().map_err(|error| Failure::new("cannot listen", error, advice))?;
         let reloading = tokio::spawn(reload(service.clone(), hangup));
@@ -82,6 +93,9 @@ impl Serve {
         };
         server.run(stop).await;
         reloading.abort();
+        if let Some(telemetry) = telemetry {
+            telemetry.stop();
+        }
         // Before the log lets go of its lock: whoever holds that may seal.
         sealing.stop();
         if let Some(kept) = kept {

@@ -36,7 +36,22 @@ impl Poster {
     /// # Errors
     /// One sentence.
     pub async fn post(&self, url: &str, body: String, cap: usize, within: Duration) -> Result<(u16, String), String> {
-        self.exchange(Method::POST, url, body, cap, within).await
+        self.post_bytes(url, None, body.into(), cap, within).await
+    }
+
+    /// As [`Poster::post`], bytes of a media type.
+    ///
+    /// # Errors
+    /// One sentence.
+    pub async fn post_bytes(
+        &self,
+        url: &str,
+        media: Option<&'static str>,
+        body: Bytes,
+        cap: usize,
+        within: Duration,
+    ) -> Result<(u16, String), String> {
+        self.exchange(url, Sent { method: Method::POST, media, body }, cap, within).await
     }
 
     /// As [`Self::post`], with GET.
@@ -44,22 +59,15 @@ impl Poster {
     /// # Errors
     /// One sentence.
     pub async fn get(&self, url: &str, cap: usize, within: Duration) -> Result<(u16, String), String> {
-        self.exchange(Method::GET, url, String::new(), cap, within).await
+        self.exchange(url, Sent { method: Method::GET, media: None, body: Bytes::new() }, cap, within).await
     }
 
-    async fn exchange(
-        &self,
-        method: Method,
-        url: &str,
-        body: String,
-        cap: usize,
-        within: Duration,
-    ) -> Result<(u16, String), String> {
-        let done = tokio::time::timeout(within, self.connect_and_speak(method, url, body, cap)).await;
+    async fn exchange(&self, url: &str, sent: Sent, cap: usize, within: Duration) -> Result<(u16, String), String> {
+        let done = tokio::time::timeout(within, self.connect_and_speak(url, sent, cap)).await;
         done.unwrap_or_else(|_| Err(format!("no answer within {} ms", within.as_millis())))
     }
 
-    async fn connect_and_speak(&self, method: Method, url: &str, body: String, cap: usize) -> Result<(u16, String), String> {
+    async fn connect_and_speak(&self, url: &str, sent: Sent, cap: usize) -> Result<(u16, String), String> {
         let uri: Uri = url.parse().map_err(|_| "not a URL".to_owned())?;
         let host = uri.host().ok_or("the URL has no host")?.to_owned();
         let secure = uri.scheme_str() == Some("https");
@@ -68,25 +76,35 @@ impl Poster {
         #[expect(clippy::disallowed_methods, reason = "the operator's own choice, from the configuration")]
         let stream = TcpStream::connect((bare.as_str(), port)).await.map_err(|error| format!("cannot connect: {error}"))?;
         if !secure {
-            return speak(stream, method, &uri, body, cap).await;
+            return speak(stream, &uri, sent, cap).await;
         }
         let name = ServerName::try_from(bare).map_err(|_| "the host is not a name that a certificate can carry".to_owned())?;
         let stream = self.0.connect(name, stream).await.map_err(|error| format!("the TLS handshake failed: {error}"))?;
-        speak(stream, method, &uri, body, cap).await
+        speak(stream, &uri, sent, cap).await
     }
+}
+
+/// What is sent.
+struct Sent {
+    method: Method,
+    media: Option<&'static str>,
+    body: Bytes,
 }
 
 async fn speak(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    method: Method,
     uri: &Uri,
-    body: String,
+    sent: Sent,
     cap: usize,
 ) -> Result<(u16, String), String> {
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
     let host = uri.authority().map_or("", |authority| authority.as_str());
-    let request = hyper::Request::builder().method(method).uri(path).header("host", host).body(Full::new(Bytes::from(body)));
-    let request = request.map_err(|error| error.to_string())?;
+    let Sent { method, media, body } = sent;
+    let mut request = hyper::Request::builder().method(method).uri(path).header("host", host);
+    if let Some(media) = media {
+        request = request.header("content-type", media);
+    }
+    let request = request.body(Full::new(body)).map_err(|error| error.to_string())?;
     let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
     let (mut sender, connection) = handshake.map_err(|error| error.to_string())?;
     let connection = tokio::spawn(connection);

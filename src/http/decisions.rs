@@ -1,10 +1,10 @@
 //! `POST /v1/decisions`.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use axum::body::{Body, Bytes};
 use axum::extract::State;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use super::auth::{self, Peer};
@@ -12,6 +12,8 @@ use super::body;
 use super::problem::Problem;
 use super::{App, trace};
 use crate::judge::Decision;
+use crate::service::Answer;
+use crate::telemetry::Decided;
 use crate::values::{Code, Request};
 
 /// Where decisions are asked for.
@@ -41,27 +43,44 @@ where
     B: hyper::body::Body<Data = Bytes>,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    if let Err(problem) = auth::caller(app, request.headers(), peer, auth::VERIFY) {
-        return problem.into_response();
+    let timed = trace::Timed::begin(app, request.headers());
+    let (response, decided) = match decided(app, peer, request).await {
+        Err(problem) => (problem.into_response(), None),
+        // Put together only where somebody wants it.
+        Ok(answer) => (json(answer.to_body()), timed.as_ref().map(|_| of(&answer))),
+    };
+    if let Some(timed) = timed {
+        timed.end(Method::POST, Some(PATH.into()), response.status(), decided);
     }
+    response
+}
+
+async fn decided<B>(app: &App, peer: Option<Peer>, request: axum::http::Request<B>) -> Result<Answer, Box<Problem>>
+where
+    B: hyper::body::Body<Data = Bytes>,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    auth::caller(app, request.headers(), peer, auth::VERIFY)?;
     let (head, body) = request.into_parts();
-    let body = match body::whole(app, body).await {
-        Ok(body) => body,
-        Err(problem) => return problem.into_response(),
-    };
-    let request = match Request::from_json(&body) {
-        Ok(request) => request,
-        Err(error) => return Problem::invalid(error).into_response(),
-    };
-    let trace = trace::trace_id(&head.headers);
-    match app.service().decide(&request, trace.clone()).await {
-        Err(error) => Problem::unavailable(&error).into_response(),
-        Ok(answer) => {
-            let decision = answer.decision();
-            count(decision);
-            tracing::debug!(id = %answer.id(), trace, decision = decision.word(), code = decision.code_name(), "decided");
-            json(answer.to_body())
-        }
+    let body = body::whole(app, body).await?;
+    let request = Request::from_json(&body).map_err(|error| Box::new(Problem::invalid(error)))?;
+    let trace = trace::parent(&head.headers).as_ref().map(trace::id);
+    let answer = app.service().decide(&request, trace.clone()).await.map_err(|error| Box::new(Problem::unavailable(&error)))?;
+    let decision = answer.decision();
+    count(decision);
+    tracing::debug!(id = %answer.id(), trace, decision = decision.word(), code = decision.code_name(), "decided");
+    Ok(answer)
+}
+
+/// What its span says.
+fn of(answer: &Answer) -> Decided {
+    let (decision, receipt) = (answer.decision(), answer.receipt());
+    Decided {
+        id: answer.id().to_uuid().into_bytes(),
+        decision: decision.word(),
+        code: decision.code_name().to_owned(),
+        log: Arc::clone(receipt.log()),
+        index: receipt.index(),
     }
 }
 

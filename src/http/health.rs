@@ -52,6 +52,13 @@ pub(super) async fn readyz(State(app): State<App>) -> Response {
 /// Prometheus text.
 #[utoipa::path(get, path = "/metrics", responses((status = 200, description = "Prometheus text format")))]
 pub(super) async fn metrics(State(app): State<App>) -> Response {
+    let mut response = app.page().into_response();
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; version=0.0.4"));
+    response
+}
+
+/// The page, with what is looked up and not counted.
+pub(super) fn page(app: &App) -> String {
     let service = app.service();
     let (log, fetch) = (service.log().stats(), service.fetcher().stats());
     let count = |name: &'static str, value: u64| metrics::counter!(name).absolute(value);
@@ -82,9 +89,7 @@ pub(super) async fn metrics(State(app): State<App>) -> Response {
     count("countersign_overrides_granted_total", many(&|_| true));
     gauge("countersign_overrides_in_force", many(&|given| given.state == OverrideState::InForce));
     gauge("countersign_overrides_unreviewed", many(&Listed::is_overdue));
-    let mut response = app.0.metrics.render().into_response();
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; version=0.0.4"));
-    response
+    app.0.metrics.render()
 }
 
 /// The process's recorder; a process has one, however many applications its tests start.
@@ -106,6 +111,7 @@ pub(super) fn recorder() -> PrometheusHandle {
         metrics::describe_counter!("countersign_overrides_used_total", "Answers that used an override.");
         metrics::describe_gauge!("countersign_overrides_in_force", "Overrides that let a client have more, now.");
         metrics::describe_gauge!("countersign_overrides_unreviewed", "Overrides that have ended and whose review is open.");
+        metrics::describe_counter!("countersign_telemetry_dropped_total", "Spans that no collector took.");
         handle
     };
     HANDLE.get_or_init(install).clone()

@@ -1,10 +1,11 @@
 //! The HTTP face: routes, limits, callers. It translates; it decides nothing.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::Method;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
@@ -12,6 +13,7 @@ use tokio::sync::Semaphore;
 
 use crate::config::Config;
 use crate::service::Service;
+use crate::telemetry::Spans;
 
 mod auth;
 mod body;
@@ -46,6 +48,8 @@ struct Shared {
     inventory: Arc<Semaphore>,
     /// Who may make tiles.
     tiles: Arc<Semaphore>,
+    /// Where requests leave their spans, if anybody wants them.
+    spans: OnceLock<Spans>,
 }
 
 impl App {
@@ -55,7 +59,19 @@ impl App {
         let metrics = health::recorder();
         let (in_flight, stopping) = (AtomicUsize::new(0), AtomicBool::new(false));
         let (inventory, tiles) = (Arc::new(Semaphore::new(1)), Arc::new(Semaphore::new(log::TILES_AT_ONCE)));
-        Self(Arc::new(Shared { service, config, metrics, in_flight, stopping, inventory, tiles }))
+        let spans = OnceLock::new();
+        Self(Arc::new(Shared { service, config, metrics, in_flight, stopping, inventory, tiles, spans }))
+    }
+
+    /// From now on requests leave spans here. Once.
+    pub fn observe(&self, spans: Spans) {
+        let _ = self.0.spans.set(spans);
+    }
+
+    /// The page of `/metrics`, as of now.
+    #[must_use]
+    pub fn page(&self) -> String {
+        health::page(self)
     }
 
     fn service(&self) -> &Service {
@@ -132,10 +148,16 @@ async fn shed(State(app): State<App>, request: Request, next: Next) -> Response 
     if path == "/healthz" || path == "/readyz" || path == "/metrics" {
         return next.run(request).await;
     }
-    match app.seat() {
-        Some(_seat) => next.run(request).await,
-        None => Problem::overloaded().into_response(),
+    let Some(_seat) = app.seat() else { return Problem::overloaded().into_response() };
+    // A question for a decision leaves a span of its own, which says more.
+    let decides = request.method() == Method::POST && path == decisions::PATH;
+    let timed = trace::Timed::begin(&app, request.headers()).filter(|_| !decides);
+    let (method, route) = (request.method().clone(), request.extensions().get::<MatchedPath>().cloned());
+    let response = next.run(request).await;
+    if let Some(timed) = timed {
+        timed.end(method, route.map(|route| route.as_str().to_owned().into()), response.status(), None);
     }
+    response
 }
 
 /// Given back when the request ends, also when its caller goes away in the middle.

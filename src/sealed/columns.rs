@@ -152,7 +152,7 @@ const COLUMNS: [Column; 62] = [
     column(
         "reason",
         Text(|e| borrowed(Some(reason(&e.located.record)?))),
-        "why: of an order, a review's finding, a refused reload",
+        "why: of an order, a review's finding, a refused reload, a new epoch after a gap",
     ),
     column(
         "ticket",

@@ -34,7 +34,7 @@ pub use audit::{Compared, compare};
 pub use background::{Background, Erasing};
 pub(crate) use cells::{Numbers, Texts};
 pub use check::check;
-pub(crate) use columns::{batch, object};
+pub(crate) use columns::{batch, object, schema};
 pub use columns::{documentation, hash_of};
 // For `benches/large.rs`, which makes a log of a hundred million rows without its frames.
 #[doc(hidden)]
@@ -44,9 +44,10 @@ pub(crate) use erase::erase_addresses;
 pub use manifest::{Listed, Manifest};
 pub(crate) use read::{ROW, again_when_merged};
 pub use read::{Sealed, Sheet};
+pub(crate) use seal::region_name;
 pub use seal::{Report, Sealing, seal, seal_all};
 pub(crate) use select::Query;
-pub use views::views;
+pub use views::{VIEWS, View, records_over, views};
 pub(crate) use write::{FileWriter, GROUP_ROWS};
 
 use std::path::{Path, PathBuf};

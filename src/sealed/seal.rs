@@ -177,7 +177,7 @@ impl Pass<'_> {
     }
 
     fn write(&self, day: u64, rows: &[&Entry]) -> Result<Made, SealedError> {
-        let directory = format!("day={}/region={}", day_name(day), file_name(&self.sealing.region));
+        let directory = format!("day={}/region={}", day_name(day), region_name(&self.sealing.region));
         let first = rows.iter().map(|row| row.located.index).min().unwrap_or(0);
         let mut draft = Draft::begin(&self.dir, directory, first)?;
         rows.chunks(BATCH_ROWS).try_for_each(|rows| draft.push(rows))?;
@@ -281,7 +281,7 @@ fn day_name(day: u64) -> String {
 }
 
 /// A region as a directory's name: what the configuration says, without what a path or a Hive partition could misread.
-fn file_name(region: &str) -> String {
+pub(crate) fn region_name(region: &str) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.') { c } else { '_' };
     if region.is_empty() { "_".to_owned() } else { region.chars().map(plain).collect() }
 }

@@ -167,6 +167,7 @@ pub(super) fn reason(record: &Record) -> Option<&str> {
         Record::Override(given) => Some(&given.reason),
         Record::Review(review) => Some(&review.finding),
         Record::RulesChange(change) => change.refused.as_deref(),
+        Record::Start(start) => start.gap.as_ref().map(|gap| gap.reason.as_str()),
         _ => None,
     }
 }

@@ -17,9 +17,14 @@ mod pull;
 mod replay;
 mod seal;
 mod show;
+#[cfg(feature = "sql")]
+mod sql;
+#[cfg(not(feature = "sql"))]
+#[path = "no_sql.rs"]
 mod sql;
 mod stream;
 mod verify;
+mod views;
 mod witness;
 
 const EXAMPLES: &str = "\
@@ -64,8 +69,8 @@ pub(crate) enum Evidence {
     /// Send records to an HTTP sink as CloudEvents, each at least once
     Stream(Box<stream::Stream>),
     /// Print the DuckDB statements that make the views of docs/queries.md
-    Views(sql::Views),
-    /// Ask in SQL; this build says how to do it with DuckDB
+    Views(views::Views),
+    /// Ask in SQL
     Sql(sql::Sql),
 }
 
@@ -86,7 +91,7 @@ impl Evidence {
             Self::Export(export) => export.run(context),
             Self::Stream(stream) => stream.run(context),
             Self::Views(views) => views.run(context),
-            Self::Sql(sql) => Ok(sql.run()),
+            Self::Sql(sql) => sql.run(context),
         }
     }
 }
