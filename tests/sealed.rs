@@ -140,7 +140,7 @@ fn event(dice: &mut Dice, at: Timestamp, known: u64, index: u64) -> Record {
         0 => {
             // Some were closed in order and followed by a gap all the same: the disk has less than what was signed.
             let (clean, reason) = (index.is_multiple_of(2), "it is shorter than what was signed".to_owned());
-            let gap = clean.then(|| Gap { epoch: 1, found: 7, known: 9, root: rules, reason });
+            let gap = clean.then_some(Gap { epoch: 1, found: 7, known: 9, root: rules, reason });
             let cut_bytes = (!clean).then_some(7);
             Record::Start(Start { at, build: "b".into(), rules, kill_sequence: 3, cut_bytes, clean, gap })
         }

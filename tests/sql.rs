@@ -165,6 +165,9 @@ fn it_reads_our_views_and_nothing_else() {
     ] {
         check(sql, ONLY);
     }
+    check(&format!("SELECT 1{}", " + 1".repeat(8_000)), "more than 1500 words and operators");
+    check(&format!("SELECT {}1{}", "(".repeat(33), ")".repeat(33)), "nested deeper than 32");
+    check(&format!("SELECT '{}'", "x".repeat(70_000)), "may have 65536");
     check("SELECT 1; DROP VIEW records", "more than one statement");
     check("", "no statement");
     check("-- nothing", "no statement");
@@ -192,7 +195,7 @@ fn it_reads_our_views_and_nothing_else() {
     assert!(!dir.path().join("written.csv").exists());
 }
 
-/// Each of these once overflowed a stack, somewhere, in some engine. They are as deep as is let through.
+/// What recurses in parsers, planners, expressions and destructors, as deep as is let through; and numbers that ask for all memory at once.
 #[test]
 fn nothing_ends_the_process() {
     let dir = directory();

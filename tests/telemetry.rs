@@ -56,8 +56,11 @@ async fn collector(status: u16) -> (SocketAddr, Posts) {
     (address, posts)
 }
 
+/// Path, headers, and the body of what is posted.
+type Question<'q> = (&'q str, &'q [(&'q str, &'q str)], Value);
+
 /// Serves with telemetry to this address, asks, and stops both; everything is sent then.
-async fn asked(collector: SocketAddr, questions: &[(&str, &[(&str, &str)], Value)]) -> (World, Vec<Value>) {
+async fn asked(collector: SocketAddr, questions: &[Question<'_>]) -> (World, Vec<Value>) {
     let world = World::with(|config| {
         config.telemetry.otlp = format!("http://{collector}/");
         config.telemetry.resource.insert("deployment.environment.name".into(), "test".into());

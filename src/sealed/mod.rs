@@ -34,7 +34,9 @@ pub use audit::{Compared, compare};
 pub use background::{Background, Erasing};
 pub(crate) use cells::{Numbers, Texts};
 pub use check::check;
-pub(crate) use columns::{batch, object, schema};
+#[cfg(feature = "sql")]
+pub(crate) use columns::schema;
+pub(crate) use columns::{batch, object};
 pub use columns::{documentation, hash_of};
 // For `benches/large.rs`, which makes a log of a hundred million rows without its frames.
 #[doc(hidden)]
@@ -44,6 +46,7 @@ pub(crate) use erase::erase_addresses;
 pub use manifest::{Listed, Manifest};
 pub(crate) use read::{ROW, again_when_merged};
 pub use read::{Sealed, Sheet};
+#[cfg(feature = "sql")]
 pub(crate) use seal::region_name;
 pub use seal::{Report, Sealing, seal, seal_all};
 pub(crate) use select::Query;

@@ -1,9 +1,9 @@
 //! `evidence sql`: questions in SQL over all records, those of the last second included. Behind the feature `sql`.
 //!
-//! - One table ([`records`]): the Parquet files that the manifests name, and the log from where they end. Everything else is a view of it.
-//! - A question reads, and reads nothing else: [`statement`] takes no other statement and no table function, the plan is checked again, and
+//! - One table (`records`): the Parquet files that the manifests name, and the log from where they end. Everything else is a view of it.
+//! - A question reads, and reads nothing else: `statement` takes no other statement and no table function, the plan is checked again, and
 //!   the engine's only store of files is the evidence directory.
-//! - A question is bounded: its text ([`shape`]), its rows, its time, the engine's memory, and the memory of the process, because what
+//! - A question is bounded: its text (`shape`), its rows, its time, the engine's memory, and the memory of the process, because what
 //!   functions make of texts is not counted by the engine. An answer that was cut says by what.
 
 mod answer;

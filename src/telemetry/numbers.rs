@@ -104,21 +104,19 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(line: &str, expect: Option<(&str, &[(&str, &str)], Value)>) {
-        let expect = expect.map(|(name, labels, value)| {
-            (name, labels.iter().map(|(name, value)| text(name, (*value).to_owned())).collect::<Vec<_>>(), value)
-        });
-        assert_eq!(sample(line), expect, "{line}");
+    fn check(line: &str, labels: &[(&str, &str)], expect: Option<(&str, Value)>) {
+        let labels: Vec<_> = labels.iter().map(|(name, value)| text(name, (*value).to_owned())).collect();
+        assert_eq!(sample(line), expect.map(|(name, value)| (name, labels, value)), "{line}");
     }
 
     #[test]
     fn lines_of_the_page() {
-        check("a_total 7", Some(("a_total", &[], Value::AsInt(7))));
-        check("a 0.25", Some(("a", &[], Value::AsDouble(0.25))));
-        check(r#"a{x="1",y="q\"}, z=\\ \n"} 7"#, Some(("a", &[("x", "1"), ("y", "q\"}, z=\\ \n")], Value::AsInt(7))));
-        check("# TYPE a counter", None);
-        check("", None);
-        check("a{x=\"1\" 7", None);
+        check("a_total 7", &[], Some(("a_total", Value::AsInt(7))));
+        check("a 0.25", &[], Some(("a", Value::AsDouble(0.25))));
+        check(r#"a{x="1",y="q\"}, z=\\ \n"} 7"#, &[("x", "1"), ("y", "q\"}, z=\\ \n")], Some(("a", Value::AsInt(7))));
+        check("# TYPE a counter", &[], None);
+        check("", &[], None);
+        check("a{x=\"1\" 7", &[], None);
     }
 
     #[test]
