@@ -1,6 +1,10 @@
 //! The operator's configuration: `countersign.toml`, then environment variables. Unknown keys are errors, because a misspelt
 //! limit must not become no limit.
 
+mod evidence;
+
+pub use evidence::{Evidence, WitnessConfig};
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -8,7 +12,6 @@ use std::path::{Path, PathBuf};
 use ipnet::IpNet;
 use serde::Deserialize;
 
-use crate::evidence::merkle::{KeyKind, Vkey};
 use crate::judge::profile::{Knobs, Profile};
 use crate::values::freshness::Bounds;
 
@@ -101,37 +104,6 @@ pub struct Cache {
     pub max_ttl_s: u64,
     /// Most clients kept. Beyond it the least recently used are resolved again.
     pub capacity: u64,
-}
-
-/// `[evidence]`: the log.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Evidence {
-    /// Entries of a sealed segment. Fixed by the tile layout.
-    pub segment_entries: u64,
-    /// Where the evidence is kept besides the data directory: `s3://bucket/prefix`, `gs://…`, `az://…`, `file:///…`. Empty: nowhere, and
-    /// what is lost with this machine is lost.
-    pub seal: String,
-    /// How often it is sent there, in seconds: what is younger is lost with this machine. Each time costs a few requests.
-    pub seal_every_s: u64,
-    /// With `seal`: after so many days, segments of the log that are kept there are removed from this machine. 0: never.
-    pub local_days: u64,
-    /// After so many days, addresses of callers are erased; records and proofs stay whole. 0: never.
-    pub personal_days: u64,
-    /// Free space below which decisions are refused, in MiB. Zero: the disk fills, and the last write is the one that fails.
-    pub reserve_mb: u64,
-    /// Who is asked to cosign our checkpoints (c2sp.org/tlog-witness).
-    pub witnesses: Vec<WitnessConfig>,
-}
-
-/// A witness.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct WitnessConfig {
-    /// The prefix of its `add-checkpoint`, http or https.
-    pub url: String,
-    /// Its public key.
-    pub vkey: String,
 }
 
 /// `[revocation]`
@@ -242,20 +214,6 @@ impl Default for Cache {
     }
 }
 
-impl Default for Evidence {
-    fn default() -> Self {
-        Self {
-            segment_entries: 65_536,
-            seal: String::new(),
-            seal_every_s: 60,
-            local_days: 0,
-            personal_days: 0,
-            reserve_mb: 256,
-            witnesses: Vec::new(),
-        }
-    }
-}
-
 impl Default for Revocation {
     fn default() -> Self {
         Self { lease_ms: 5000, feed: String::new() }
@@ -354,13 +312,6 @@ impl Config {
 
     /// Rules that the types cannot hold.
     fn check(&self) -> Result<(), String> {
-        let range = |name: &str, value: u64, range: std::ops::RangeInclusive<u64>| {
-            if range.contains(&value) {
-                Ok(())
-            } else {
-                Err(format!("{name} = {value} is not between {} and {}", range.start(), range.end()))
-            }
-        };
         range("fetch.timeout_ms", self.fetch.timeout_ms, 50..=60_000)?;
         range("fetch.document_max_bytes", u64::try_from(self.fetch.document_max_bytes).unwrap_or(u64::MAX), 256..=1_048_576)?;
         range("fetch.per_origin", u64::try_from(self.fetch.per_origin).unwrap_or(u64::MAX), 1..=1024)?;
@@ -381,31 +332,7 @@ impl Config {
                 "telemetry.otlp: write http://HOST:PORT or https://HOST, where `/v1/traces` and `/v1/metrics` are".into()
             );
         }
-        if self.evidence.segment_entries != 65_536 {
-            return Err("evidence.segment_entries is fixed at 65536 by the tile layout".into());
-        }
-        // As many cosignatures as fit beside our own in a note that everybody reads.
-        if self.evidence.witnesses.len() > 15 {
-            return Err("evidence.witnesses: at most 15".into());
-        }
-        for witness in &self.evidence.witnesses {
-            let key: Result<Vkey, _> = witness.vkey.parse();
-            let key = key.map_err(|error| format!("evidence.witnesses vkey: {error}"))?;
-            if key.kind() != KeyKind::Cosignature || !witness.url.starts_with("http") {
-                return Err("evidence.witnesses: `vkey` is a witness's key (type 04), `url` http or https".into());
-            }
-        }
-        range("evidence.seal_every_s", self.evidence.seal_every_s, 1..=86_400)?;
-        let (seal, kinds) = (&self.evidence.seal, ["s3://", "gs://", "az://", "file:///"]);
-        if !seal.is_empty() && !kinds.iter().any(|kind| seal.starts_with(kind)) {
-            return Err(format!("evidence.seal is none of {}", kinds.join("…, ")));
-        }
-        // A use names the evaluation that it rests on, which is at most as old as a resolution may be used: a day.
-        if self.evidence.local_days == 1 || (self.evidence.local_days > 0 && seal.is_empty()) {
-            return Err(
-                "evidence.local_days is 0, or at least 2 with evidence.seal: what is removed here must be kept there".into()
-            );
-        }
+        self.evidence.check()?;
         if !self.revocation.feed.is_empty() {
             return Err("revocation.feed is not supported by this version; leave it empty".into());
         }
@@ -428,6 +355,15 @@ impl Config {
             }
         }
         Ok(())
+    }
+}
+
+/// Whether a number is within its bounds.
+fn range(name: &str, value: u64, range: std::ops::RangeInclusive<u64>) -> Result<(), String> {
+    if range.contains(&value) {
+        Ok(())
+    } else {
+        Err(format!("{name} = {value} is not between {} and {}", range.start(), range.end()))
     }
 }
 
