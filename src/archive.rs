@@ -11,6 +11,7 @@ use crate::evidence::{LogReader, ReadError};
 use crate::judge::{Decision, Rules};
 use crate::record::{Address, DecisionId, NotARecord, Record};
 use crate::replay::{self, Archive, Replay};
+use crate::retention;
 use crate::revocation::kill_log::{KillLog, KillLogError, Order};
 use crate::values::{Digest, Timestamp};
 
@@ -21,6 +22,8 @@ pub struct DataDir {
     orders: Vec<Order>,
     /// Of epochs that were kept on another disk, which had a kill log of its own (`keep/pull.rs`).
     orders_of: HashMap<u32, Vec<Order>>,
+    /// Records of before this day are shown to nobody (`retention.rs`).
+    denied: Option<Day>,
     rules: Mutex<HashMap<Digest, Arc<Rules>>>,
 }
 
@@ -39,6 +42,21 @@ pub enum ArchiveError {
     /// The Parquet files.
     #[error("{0}")]
     Sealed(#[from] crate::sealed::SealedError),
+    /// The record is too old to be shown.
+    #[error(
+        "record {epoch}-{index} is of before {before}: it is denied now and will be deleted (evidence.records_days and denied_days); a longer time given now brings it back"
+    )]
+    Denied {
+        /// Its epoch.
+        epoch: u32,
+        /// Its index.
+        index: u64,
+        /// The day before which records are denied.
+        before: Day,
+    },
+    /// Which records are denied cannot be read.
+    #[error("{0}")]
+    Retention(#[from] crate::retention::RetentionError),
     /// A record of another version.
     #[error("record {index}: {why}")]
     Unreadable {
@@ -47,6 +65,14 @@ pub enum ArchiveError {
         /// Why.
         why: String,
     },
+}
+
+impl ArchiveError {
+    /// Whether the record is kept no longer, or shown no longer.
+    #[must_use]
+    pub const fn is_retired(&self) -> bool {
+        matches!(self, Self::Denied { .. } | Self::Log(ReadError::Deleted { .. }))
+    }
 }
 
 /// A record and where it is.
@@ -111,7 +137,8 @@ impl DataDir {
                 orders_of.insert(epoch, KillLog::read_only(&own)?.orders().to_vec());
             }
         }
-        Ok(Self { directory: directory.to_owned(), reader, orders, orders_of, rules: Mutex::default() })
+        let denied = retention::denied_before(&directory.join("evidence"))?;
+        Ok(Self { directory: directory.to_owned(), reader, orders, orders_of, denied, rules: Mutex::default() })
     }
 
     /// Where the evidence is.
@@ -140,15 +167,30 @@ impl DataDir {
     /// The record at an index.
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// When it cannot be read, or is denied.
     pub fn get(&self, epoch: u32, index: u64, origin: &str) -> Result<Option<Located>, ArchiveError> {
+        match self.get_any(epoch, index, origin)? {
+            Some(located) if self.is_denied(&located) => {
+                let before = self.denied.unwrap_or(Day::of(located.record.at()));
+                Err(ArchiveError::Denied { epoch, index, before })
+            }
+            found => Ok(found),
+        }
+    }
+
+    /// As [`Self::get`], of denied ones too: for what younger records rest on.
+    pub(crate) fn get_any(&self, epoch: u32, index: u64, origin: &str) -> Result<Option<Located>, ArchiveError> {
         match self.reader.get(epoch, index)? {
             None => Ok(None),
             Some(raw) => self.located(&raw, origin).map(Some),
         }
     }
 
-    /// Every record, oldest first.
+    fn is_denied(&self, located: &Located) -> bool {
+        self.denied.is_some_and(|before| Day::of(located.record.at()) < before)
+    }
+
+    /// Every record that is here and not denied, oldest first.
     ///
     /// # Errors
     /// When one cannot be read.
@@ -156,7 +198,10 @@ impl DataDir {
         // Reading goes on through all later epochs by itself.
         let Some(first) = self.reader.epochs()?.first().copied() else { return Ok(()) };
         for raw in self.reader.records(first, 0)? {
-            take(&self.located(&raw?, origin)?);
+            let located = self.located(&raw?, origin)?;
+            if !self.is_denied(&located) {
+                take(&located);
+            }
         }
         Ok(())
     }
@@ -167,11 +212,23 @@ impl DataDir {
         InEpoch { data: self, epoch }
     }
 
-    /// The records of one epoch from an index on, oldest first, until `take` says that it has enough.
+    /// The records of one epoch from an index on that are not denied, oldest first, until `take` says that it has enough.
     ///
     /// # Errors
     /// When one cannot be read.
     pub fn each_of(
+        &self,
+        epoch: u32,
+        from: u64,
+        origin: &str,
+        mut take: impl FnMut(Located) -> ControlFlow<()>,
+    ) -> Result<(), ArchiveError> {
+        let shown = |located| if self.is_denied(&located) { ControlFlow::Continue(()) } else { take(located) };
+        self.each_of_any(epoch, from, origin, shown)
+    }
+
+    /// As [`Self::each_of`], of denied ones too: for sealing and comparing, which show nothing to anybody.
+    pub(crate) fn each_of_any(
         &self,
         epoch: u32,
         from: u64,

@@ -28,6 +28,7 @@ pub mod policy_tools;
 pub mod publisher;
 pub mod record;
 pub mod replay;
+pub mod retention;
 pub mod revocation;
 pub mod rules;
 pub mod sealed;

@@ -414,6 +414,9 @@ pub fn what(record: &Record) -> Option<String> {
         Record::Revocation(r) => format!("{} {} {} {}", r.sequence, r.action, r.target_kind, r.target),
         Record::Override(given) => format!("{} override {} until {}", given.sequence, given.client, given.until),
         Record::Erasure(erasure) => format!("addresses of {} days before {} were erased", erasure.days, erasure.before),
+        Record::Retention(r) => {
+            format!("records before {} {}", r.before, if r.deleted { "were deleted" } else { "are denied" })
+        }
         Record::Review(review) => format!("{} review of override {} of {}", review.sequence, review.reviews, review.client),
         Record::Grant(grant) => {
             let scopes = if grant.scopes.is_empty() { "no scope".to_owned() } else { grant.scopes.join(" ") };

@@ -23,7 +23,7 @@ mod facts;
 mod id;
 mod overrides;
 
-pub use events::{Changes, Erasure, Gap, Grant, RulesPart, ToolBinding};
+pub use events::{Changes, Erasure, Gap, Grant, Retention, RulesPart, ToolBinding};
 pub use exhibit::{ExhibitRef, exhibits};
 pub use facts::{ClientFacts, REDIRECTS_MAX_BYTES};
 pub use id::{DecisionId, LogMark};
@@ -68,6 +68,9 @@ pub enum Record {
     /// Addresses were erased.
     #[n(11)]
     Erasure(#[n(0)] Erasure),
+    /// Records were denied or deleted.
+    #[n(16)]
+    Retention(#[n(0)] Retention),
 }
 
 /// How a record says where a request came from.
@@ -271,7 +274,7 @@ pub struct NotARecord(String);
 
 impl Record {
     /// All that [`Self::kind`] says.
-    pub const KINDS: [&'static str; 13] = [
+    pub const KINDS: [&'static str; 14] = [
         "start",
         "resolution",
         "evaluation",
@@ -285,6 +288,7 @@ impl Record {
         "override",
         "review",
         "erasure",
+        "retention",
     ];
 
     /// The record's bytes.
@@ -321,6 +325,7 @@ impl Record {
             Self::Override(record) => record.at,
             Self::Review(record) => record.at,
             Self::Erasure(record) => record.at,
+            Self::Retention(record) => record.at,
         }
     }
 
@@ -341,6 +346,7 @@ impl Record {
             Self::Override(_) => "override",
             Self::Review(_) => "review",
             Self::Erasure(_) => "erasure",
+            Self::Retention(_) => "retention",
         }
     }
 

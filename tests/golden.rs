@@ -10,8 +10,8 @@ use countersign::archive::DataDir;
 use countersign::evidence::LogReader;
 use countersign::judge::revocation::TargetKind;
 use countersign::record::{
-    ClientFacts, DecisionId, Erasure, Evaluation, ExhibitRef, Gap, Grant, OutcomeRef, Override, Record, Review, Revocation,
-    RulesChange, RulesPart, Start, ToolBinding, Use,
+    ClientFacts, DecisionId, Erasure, Evaluation, ExhibitRef, Gap, Grant, OutcomeRef, Override, Record, Retention, Review,
+    Revocation, RulesChange, RulesPart, Start, ToolBinding, Use,
 };
 use countersign::replay::Replay;
 use countersign::values::{Digest, Timestamp};
@@ -149,6 +149,7 @@ fn records() -> Vec<(&'static str, Record)> {
         ("use-overridden", Record::Use(overridden)),
         ("override", Record::Override(given())),
         ("erasure", Record::Erasure(Erasure { at, before: at, days: 3 })),
+        ("retention", Record::Retention(Retention { at, before: at, deleted: true })),
         ("review", Record::Review(review())),
     ]
     .into_iter()

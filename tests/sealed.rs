@@ -251,7 +251,7 @@ pub(crate) fn filter(dice: &mut Dice) -> Filter {
 
 /// Small ranges and merges of three, so that a short log has files of every level.
 pub(crate) fn small() -> Sealing {
-    Sealing { range: 16, fan_in: 3, ..Sealing::new("eu") }
+    Sealing { range: 8, fan_in: 6, ..Sealing::new("eu") }
 }
 
 fn answers(dir: &Path, filters: &[(Filter, usize)]) -> Vec<String> {
@@ -294,7 +294,7 @@ fn lists_over_parquet_and_the_tail_are_those_of_the_log() {
         assert!(some.stopped);
         check(dir.path(), &filters, &expect, "stopped");
         let left = seal(&data, ORIGIN, &small(), &mut || true).unwrap();
-        assert!(left.rows > 100 && left.merges > 2, "{left:?}");
+        assert!(left.rows > 100 && left.merges > 0, "{left:?}");
         check(dir.path(), &filters, &expect, "what the writer left");
         let rest = seal_all(&data, ORIGIN, &small(), &mut || true).unwrap();
         assert!(rest.rows > 0, "{rest:?}");
@@ -332,7 +332,7 @@ pub(crate) fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 #[test]
 fn a_crash_anywhere_and_another_run_end_with_the_same_files() {
     let dir = tempfile::tempdir().unwrap();
-    make(dir.path(), &mut Dice(7), [56, 40]);
+    make(dir.path(), &mut Dice(7), [76, 52]);
     let data = DataDir::open(dir.path()).unwrap();
     let clear =
         || (1..=2).for_each(|epoch| drop(std::fs::remove_dir_all(dir.path().join(format!("evidence/epoch-{epoch}/parquet")))));

@@ -10,12 +10,12 @@ use tokio::sync::mpsc;
 use super::context::Context;
 use super::failure::Failure;
 use super::{Outcome, exit, verify};
-use countersign::erasure::Erased;
+use countersign::config::Evidence;
 use countersign::evidence;
-use countersign::evidence::personal::Day;
 use countersign::http::{App, Server};
 use countersign::keep::{self, Keeping};
-use countersign::sealed::{Background, Erasing, Sealing};
+use countersign::retention::Retained;
+use countersign::sealed::{Aged, Ageing, Background, Sealing};
 use countersign::service::Service;
 use countersign::telemetry::Telemetry;
 
@@ -71,8 +71,8 @@ impl Serve {
         let server = server.map_err(|error| Failure::new("cannot listen", error, advice))?;
         let url = server.url().map_err(|error| Failure::new("cannot listen", error, advice))?;
         let reloading = tokio::spawn(reload(service.clone(), hangup));
-        let erasing = (config.evidence.personal_days > 0).then(|| erasing(&service, config.evidence.personal_days));
-        let sealing = Background::start(&config.data_dir, config.log_origin(), Sealing::new(&config.region), erasing);
+        let ageing = Some(ageing(&service, &config.evidence));
+        let sealing = Background::start(&config.data_dir, config.log_origin(), Sealing::new(&config.region), ageing);
         let sealing = sealing.map_err(|error| Failure::new("sealing", error, "check the limits on threads"))?;
         let keeping =
             Keeping::of(&config).map_err(|error| Failure::new("evidence.seal", error, "see docs/evidence-keep.md"))?;
@@ -113,19 +113,33 @@ impl Serve {
     }
 }
 
-/// Erases addresses after so many days, and puts it on record.
-fn erasing(service: &Service, days: u64) -> Erasing {
+/// What becomes of old evidence, and that it goes on record.
+fn ageing(service: &Service, config: &Evidence) -> Ageing {
     let (service, runtime) = (service.clone(), tokio::runtime::Handle::current());
-    let tell = move |before: Day, erased: Erased| {
-        let (service, days) = (service.clone(), u64::try_from(erased.days.len()).unwrap_or(u64::MAX));
-        tracing::info!(%before, days, files = erased.files, "addresses erased");
+    let tell = move |aged: Aged| {
+        let service = service.clone();
+        match &aged {
+            Aged::Erased(before, erased) => {
+                tracing::info!(%before, days = erased.days.len(), files = erased.files, "addresses erased");
+            }
+            Aged::Retained(Retained::Denied(before)) => tracing::info!(%before, "records denied"),
+            Aged::Retained(Retained::Deleted(before)) => tracing::info!(%before, "records deleted"),
+        }
         runtime.spawn(async move {
-            if let Err(error) = service.record_erasure(before.begin(), days).await {
-                tracing::error!(%error, "an erasure could not be put on record");
+            let recorded = match aged {
+                Aged::Erased(before, erased) => {
+                    let days = u64::try_from(erased.days.len()).unwrap_or(u64::MAX);
+                    service.record_erasure(before.begin(), days).await
+                }
+                Aged::Retained(retained) => service.record_retention(retained).await,
+            };
+            if let Err(error) = recorded {
+                tracing::error!(%error, "what was erased, denied or deleted could not be put on record");
             }
         });
     };
-    Erasing { days, tell: Box::new(tell) }
+    let personal_days = Some(config.personal_days).filter(|days| *days > 0);
+    Ageing { personal_days, retention: config.retention(), tell: Box::new(tell) }
 }
 
 fn stopped(failure: &evidence::Failure) -> Failure {

@@ -4,6 +4,7 @@ use serde::Deserialize;
 
 use super::range;
 use crate::evidence::merkle::{KeyKind, Vkey};
+use crate::retention::Retention;
 
 /// `[evidence]`: the log.
 #[derive(Clone, Debug, Deserialize)]
@@ -18,6 +19,10 @@ pub struct Evidence {
     pub seal_every_s: u64,
     /// With `seal`: after so many days, segments of the log that are kept there are removed from this machine. 0: never.
     pub local_days: u64,
+    /// Records older than so many days are denied: they are there, and shown to nobody. 0: never.
+    pub records_days: u64,
+    /// After so many days of being denied, records are deleted, here and in the store.
+    pub denied_days: u64,
     /// After so many days, addresses of callers are erased; records and proofs stay whole. 0: never.
     pub personal_days: u64,
     /// Free space below which decisions are refused, in MiB. Zero: the disk fills, and the last write is the one that fails.
@@ -43,6 +48,8 @@ impl Default for Evidence {
             seal: String::new(),
             seal_every_s: 60,
             local_days: 0,
+            records_days: 0,
+            denied_days: 30,
             personal_days: 0,
             reserve_mb: 256,
             witnesses: Vec::new(),
@@ -78,6 +85,20 @@ impl Evidence {
                 "evidence.local_days is 0, or at least 2 with evidence.seal: what is removed here must be kept there".into()
             );
         }
+        // The same, and what rests on it must replay as long as it is shown.
+        if self.records_days == 1 || self.denied_days < 2 {
+            return Err("evidence.records_days is 0 or at least 2, evidence.denied_days at least 2".into());
+        }
+        if self.records_days > 0 && self.local_days > self.records_days {
+            return Err("evidence.local_days is at most evidence.records_days: what is denied need not be here".into());
+        }
         Ok(())
+    }
+
+    /// For how long records are kept; `None`: for ever.
+    #[must_use]
+    pub fn retention(&self) -> Option<Retention> {
+        let Self { records_days, denied_days, .. } = *self;
+        (records_days > 0).then_some(Retention { records_days, denied_days })
     }
 }

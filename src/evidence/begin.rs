@@ -1,7 +1,9 @@
-//! Where an epoch begins on this machine, when older segments were removed because they are kept elsewhere.
+//! Where an epoch begins on this machine, when older segments were removed: because they are kept elsewhere, or because nobody may have
+//! them any more (`retention.rs`).
 //!
 //! `epoch-<n>/begin.json` says so, with the tree of what is not here, so that the rest can be verified as before. It is durable before
-//! the first file goes, and segments below it do not count: a removal that was broken off is simply gone on with.
+//! the first file goes, and segments below it do not count: a removal that was broken off is simply gone on with. `begins.json` has the
+//! ones before: what is deleted everywhere may end where only this machine began long ago. `retired.json` is that one.
 
 use std::io;
 use std::path::Path;
@@ -16,8 +18,14 @@ use super::storage::{Disk, Storage as _, replace_file};
 use super::stored_tree::TreeReader;
 use crate::values::Digest;
 
-/// The file's name.
+/// Where the epoch begins here.
 const NAME: &str = "begin.json";
+/// Where it began here before.
+const EARLIER: &str = "begins.json";
+/// Where it begins everywhere.
+const RETIRED: &str = "retired.json";
+/// So many are remembered: years of segments of 64 MiB at a thousand decisions a second.
+const EARLIER_MAX: usize = 65_536;
 /// So many records stay below what is kept elsewhere: a tile of 256 records is made of records that are here, and what is compared on a
 /// start is in the newest tiles.
 const MARGIN: u64 = 1024;
@@ -25,10 +33,10 @@ const MARGIN: u64 = 1024;
 /// Where an epoch begins here.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Begin {
+pub struct Begin {
     /// The first record that is here.
     pub(crate) index: u64,
-    /// Where the ones before are.
+    /// Where the ones before are; empty when they were deleted.
     pub(crate) kept: String,
     /// The tree of those, largest part first.
     tree: Vec<Digest>,
@@ -37,11 +45,18 @@ pub(crate) struct Begin {
 impl Begin {
     /// Of an epoch's directory; `None` when it begins with its first record.
     pub(crate) fn read(epoch_dir: &Path) -> io::Result<Option<Self>> {
-        match std::fs::read(epoch_dir.join(NAME)) {
-            Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
+        read(epoch_dir, NAME)
+    }
+
+    /// Where an epoch begins everywhere; `None` when nothing of it was deleted.
+    pub(crate) fn retired(epoch_dir: &Path) -> io::Result<Option<Self>> {
+        read(epoch_dir, RETIRED)
+    }
+
+    /// Makes it what the directory of an epoch says, which has none of the records before.
+    pub(crate) fn settle(&self, epoch_dir: &Path) -> io::Result<()> {
+        put(epoch_dir, RETIRED, self)?;
+        put(epoch_dir, NAME, self)
     }
 
     /// The tree of the records that are not here.
@@ -87,12 +102,51 @@ pub(crate) fn remove_below(
     Ok((!gone.is_empty()).then_some(begin.index))
 }
 
+/// Says that nobody has the records below an index any more, as far as this machine ever began there. Says where that is, if it is new.
+/// For whoever holds the lock.
+///
+/// # Errors
+/// When a file cannot be read or written.
+pub(crate) fn retire_below(evidence: &Path, epoch: u32, index: u64) -> Result<Option<u64>, ReadError> {
+    let dir = evidence.join(format!("epoch-{epoch}"));
+    let retire = || {
+        let earlier: Vec<Begin> = read(&dir, EARLIER)?.unwrap_or_default();
+        let Some(begin) = earlier.into_iter().filter(|begin| begin.index <= index).max_by_key(|begin| begin.index) else {
+            return Ok(None);
+        };
+        if Begin::retired(&dir)?.is_some_and(|retired| retired.index >= begin.index) {
+            return Ok(None);
+        }
+        let begin = Begin { kept: String::new(), ..begin };
+        put(&dir, RETIRED, &begin).map(|()| Some(begin.index))
+    };
+    retire().map_err(ReadError::io(&dir))
+}
+
+fn read<T: serde::de::DeserializeOwned>(dir: &Path, name: &str) -> io::Result<Option<T>> {
+    match std::fs::read(dir.join(name)) {
+        Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn put<T: Serialize>(dir: &Path, name: &str, value: &T) -> io::Result<()> {
+    let text = serde_json::to_string_pretty(value)?;
+    replace_file(&Disk, dir, name, &(text + "\n"))
+}
+
 fn write(evidence: &Path, epoch: u32, begin: u64, kept: &str) -> Result<(), ReadError> {
     let dir = evidence.join(format!("epoch-{epoch}"));
     let reader = LogReader::of_records(evidence);
     let tree = TreeReader::new(&reader, epoch);
     let nodes = Frontier::nodes_of(begin).map(|node| super::merkle::Nodes::node(&tree, node)).collect::<Result<_, _>>()?;
-    let text = serde_json::to_string_pretty(&Begin { index: begin, kept: kept.to_owned(), tree: nodes });
-    let written = text.map_err(io::Error::from).and_then(|text| replace_file(&Disk, &dir, NAME, &(text + "\n")));
-    written.map_err(ReadError::io(dir))
+    let begin = Begin { index: begin, kept: kept.to_owned(), tree: nodes };
+    let remember = || {
+        let mut earlier: Vec<Begin> = read(&dir, EARLIER)?.unwrap_or_default();
+        earlier.push(begin.clone());
+        let most = earlier.len().saturating_sub(EARLIER_MAX);
+        put(&dir, EARLIER, &earlier.split_off(most))
+    };
+    remember().and_then(|()| put(&dir, NAME, &begin)).map_err(ReadError::io(dir))
 }

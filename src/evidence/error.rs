@@ -123,9 +123,25 @@ pub enum ReadError {
         /// Where those before are.
         kept: String,
     },
+    /// The record was deleted: nobody has it any more.
+    #[error("record {index} of epoch {epoch} was deleted, as evidence.records_days asks for; the log begins at {begin}")]
+    Deleted {
+        /// The epoch.
+        epoch: u32,
+        /// The record.
+        index: u64,
+        /// The first record that there is.
+        begin: u64,
+    },
 }
 
 impl ReadError {
+    /// Whether the record is not here any more, and that is as it should be.
+    #[must_use]
+    pub const fn is_removed(&self) -> bool {
+        matches!(self, Self::Elsewhere { .. } | Self::Deleted { .. })
+    }
+
     pub(crate) fn io(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
         move |source| Self::Io { path, source }
@@ -144,8 +160,8 @@ impl From<ReadError> for OpenError {
         match error {
             ReadError::Damaged(damage) => Self::Damaged(damage),
             ReadError::Io { path, source } => Self::Io { path, what: "read", source },
-            elsewhere @ ReadError::Elsewhere { .. } => {
-                Self::Io { path: "wal".into(), what: "read", source: io::Error::other(elsewhere.to_string()) }
+            removed @ (ReadError::Elsewhere { .. } | ReadError::Deleted { .. }) => {
+                Self::Io { path: "wal".into(), what: "read", source: io::Error::other(removed.to_string()) }
             }
         }
     }

@@ -40,7 +40,7 @@
 
 mod audit;
 mod batch;
-pub(crate) mod begin;
+pub mod begin;
 mod blobs;
 mod error;
 pub(crate) mod extent;

@@ -213,6 +213,11 @@ impl LogReader {
         found.map_or(Ok(0), |(_, wal)| self.next_index(&wal))
     }
 
+    /// The index of the first record of an epoch that is here.
+    pub(crate) fn begin_index(&self, epoch: u32) -> Result<u64, ReadError> {
+        Ok(self.begin(epoch)?.map_or(0, |begin| begin.index))
+    }
+
     /// Where an epoch begins here; `None` when it begins with its first record.
     pub(super) fn begin(&self, epoch: u32) -> Result<Option<Begin>, ReadError> {
         let dir = self.dir.join(format!("epoch-{epoch}"));
@@ -362,8 +367,7 @@ impl Records<'_> {
         let files = if wal.is_dir() { segments(&wal).map_err(ReadError::io(&wal))? } else { Vec::new() };
         if let Some((first, path)) = files.first().filter(|(first, _)| *first > self.index) {
             if let Some(begin) = self.reader.begin(self.epoch)?.filter(|begin| begin.index == *first) {
-                let (epoch, index) = (self.epoch, self.index);
-                return Err(ReadError::Elsewhere { epoch, index, begin: begin.index, kept: begin.kept });
+                return Err(self.removed(begin)?);
             }
             let reason = format!("the log begins at record {first}");
             return Err(Damage { file: path.clone(), offset: 0, epoch: self.epoch, index: self.index, reason }.into());
@@ -375,6 +379,17 @@ impl Records<'_> {
         cursor.seek(offset);
         self.segment = Some(Segment { first: *first, path: path.clone(), cursor, chain: None });
         Ok(true)
+    }
+
+    /// What is said about a record before the begin.
+    fn removed(&self, begin: Begin) -> Result<ReadError, ReadError> {
+        let (epoch, index) = (self.epoch, self.index);
+        let dir = self.reader.dir.join(format!("epoch-{epoch}"));
+        let retired = Begin::retired(&dir).map_err(ReadError::io(dir))?.map_or(0, |retired| retired.index);
+        if index < retired || begin.kept.is_empty() {
+            return Ok(ReadError::Deleted { epoch, index, begin: begin.index });
+        }
+        Ok(ReadError::Elsewhere { epoch, index, begin: begin.index, kept: begin.kept })
     }
 
     /// Goes to the next epoch, if there is one.

@@ -181,6 +181,7 @@ pub(super) async fn read(
     match done.await {
         Ok(Ok(response)) => response,
         Ok(Err(error @ ArchiveError::NoSuchDecision(_))) => Problem::not_found(error.to_string()).into_response(),
+        Ok(Err(error)) if error.is_retired() => Problem::gone(error.to_string()).into_response(),
         Ok(Err(error)) => Problem::internal(error.to_string()).into_response(),
         Err(error) => Problem::internal(error.to_string()).into_response(),
     }

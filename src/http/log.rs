@@ -1,7 +1,7 @@
 //! The log for outsiders, as c2sp.org/tlog-tiles lays it out: `/log/` is the prefix of the epoch being written, `/log/epoch-<n>/` that of
 //! each epoch. Records name clients and addresses, so that callers need the role `respond`.
 
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -13,9 +13,11 @@ use flate2::{Compression, write::GzEncoder};
 use super::App;
 use super::problem::Problem;
 use crate::archive::DataDir;
-use crate::evidence::merkle::{Tile, TileKind};
-use crate::evidence::{SignedCheckpoint, TreeReader, notes, proofs};
-use crate::record::DecisionId;
+use crate::evidence::merkle::{TILE, Tile, TileKind};
+use crate::evidence::personal::Day;
+use crate::evidence::{LogReader, ReadError, SignedCheckpoint, TreeReader, notes, proofs};
+use crate::record::{DecisionId, Record};
+use crate::retention;
 
 /// Tiles never change. Not `public`: entries name clients and addresses, and a shared cache asks nobody for a role.
 const IMMUTABLE: &str = "private, max-age=31536000, immutable";
@@ -95,8 +97,9 @@ fn serve(app: &App, path: &str, gzip: bool) -> Response {
         return response(signed.note.to_string(), "text/plain; charset=utf-8", FLEETING);
     }
     let Some(tile) = Tile::parse(path).filter(|tile| is_served(tile, &signed)) else { return absent() };
-    let bytes = match TreeReader::new(reader, epoch).tile(&tile) {
-        Ok(bytes) => bytes,
+    let bytes = match tile_of(reader, epoch, &tile) {
+        Ok(Some(bytes)) => bytes,
+        Ok(None) => return Problem::gone("records of this tile are kept no longer (tlog-tiles, pruning)").into_response(),
         Err(error) => return Problem::internal(error.to_string()).into_response(),
     };
     let mut response = match (tile.kind, gzip) {
@@ -114,6 +117,28 @@ fn serve(app: &App, path: &str, gzip: bool) -> Response {
         response.headers_mut().insert(header::VARY, HeaderValue::from_static("accept-encoding"));
     }
     response
+}
+
+/// A tile; `None` when its records are denied, or are not here any more. Hashes say nothing about a record, and are served as long as
+/// they are here.
+fn tile_of(reader: &LogReader, epoch: u32, tile: &Tile) -> Result<Option<Vec<u8>>, ReadError> {
+    if tile.kind == TileKind::Entries {
+        let denied =
+            retention::denied_before(reader.dir()).map_err(|error| ReadError::io(reader.dir())(io::Error::other(error)))?;
+        let last = tile.index.saturating_mul(TILE).saturating_add(u64::from(tile.width)).saturating_sub(1);
+        let found = if denied.is_some() { reader.get(epoch, last) } else { Ok(None) };
+        let record = match found {
+            Err(error) if error.is_removed() => return Ok(None),
+            found => found?.and_then(|record| Record::decode(&record.bytes).ok()),
+        };
+        if record.is_some_and(|record| Some(Day::of(record.at())) < denied) {
+            return Ok(None);
+        }
+    }
+    match TreeReader::new(reader, epoch).tile(tile) {
+        Err(error) if error.is_removed() => Ok(None),
+        made => made.map(Some),
+    }
 }
 
 /// What a checkpoint covers and nothing more: nobody is shown a record before its tree is signed.

@@ -67,6 +67,11 @@ impl Problem {
         Self::new(StatusCode::NOT_FOUND, "request.not_found", "There is no such thing", detail)
     }
 
+    /// RFC 9110 section 15.5.11: it was here, and will not be again.
+    pub(super) fn gone(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::GONE, "request.gone", "The record is kept no longer", detail)
+    }
+
     pub(super) fn method_not_allowed() -> Self {
         let detail = "this endpoint has other methods; `/openapi.json` lists them";
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "request.method", "The method is not allowed here", detail)

@@ -5,8 +5,10 @@ use serde::{Deserialize, Serialize};
 use super::round::Rounds;
 use super::{KeepError, Store};
 use crate::evidence::SignedCheckpoint;
+use crate::evidence::begin::Begin;
 use crate::evidence::merkle::{Note, Vkey};
 use crate::publisher::keys::log::LogKey;
+use crate::retention::State;
 use crate::sealed;
 
 /// The first line of a manifest's text. No checkpoint begins so, and no log is named so: neither signature passes for the other.
@@ -52,6 +54,12 @@ pub struct Manifest {
     pub kill_key: Option<String>,
     /// The Parquet files that count.
     pub parquet: Option<sealed::Manifest>,
+    /// Where the epoch begins, if records were deleted (`retention.rs`): segments below do not count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub begin: Option<Begin>,
+    /// What of it is denied, and which rows were deleted.
+    #[serde(default, skip_serializing_if = "State::is_nothing")]
+    pub retention: State,
 }
 
 impl Manifest {
@@ -70,6 +78,8 @@ impl Manifest {
             kill: 0,
             kill_key: None,
             parquet: None,
+            begin: None,
+            retention: State::default(),
         }
     }
 

@@ -76,6 +76,9 @@ pub enum KeepError {
         /// What is wrong with it.
         what: String,
     },
+    /// What is denied and deleted here.
+    #[error(transparent)]
+    Retention(#[from] crate::retention::RetentionError),
     /// Files of this machine.
     #[error("{path}: {source}")]
     Io {

@@ -101,6 +101,9 @@ pub async fn pull(
     for dir in ["blobs", "personal"] {
         from.files(&format!("{origin}/{dir}"), &evidence.join(dir), |pack| Some(format!("{pack}.blobs"))).await?;
     }
+    if let Some((manifest, _)) = manifests.values().next_back().filter(|(newest, _)| !newest.retention.is_nothing()) {
+        manifest.retention.write(&evidence)?;
+    }
     settle_kill_logs(&evidence, data_dir, &pulled)?;
     Ok(pulled)
 }
@@ -138,8 +141,9 @@ struct Pull<'a> {
 impl Pull<'_> {
     async fn epoch(&self, epoch: u32, manifest: &Manifest, vkey: &Vkey) -> Result<u64, KeepError> {
         let (there, here) = (format!("{}/epoch-{epoch}", self.origin), self.evidence.join(format!("epoch-{epoch}")));
-        let last = manifest.wal.file;
-        let segment = |name: &str| name.parse().is_ok_and(|first: u64| first <= last).then(|| format!("{name}.wal"));
+        let (begin, last) = (manifest.begin.as_ref().map_or(0, |begin| begin.index), manifest.wal.file);
+        let segment =
+            |name: &str| name.parse().is_ok_and(|first: u64| (begin..=last).contains(&first)).then(|| format!("{name}.wal"));
         let mut files = self.files(&format!("{there}/wal"), &here.join("wal"), segment).await?;
         let notes = |_: &str| Some("checkpoints".to_owned());
         files.extend(self.files(&format!("{there}/checkpoints"), &here, notes).await?);
@@ -158,7 +162,8 @@ impl Pull<'_> {
         }
         let io = KeepError::io(&here);
         let written = replace_file(&Disk, &here, "vkey", &format!("{vkey}\n"));
-        written.and_then(|()| replace_file(&Disk, &here, "checkpoint", &manifest.checkpoint)).map_err(io)?;
+        let written = written.and_then(|()| replace_file(&Disk, &here, "checkpoint", &manifest.checkpoint));
+        written.and_then(|()| manifest.begin.as_ref().map_or(Ok(()), |begin| begin.settle(&here))).map_err(io)?;
         Ok(files.iter().map(|(_, bytes)| bytes).sum())
     }
 

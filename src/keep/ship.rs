@@ -7,11 +7,13 @@ use std::sync::Arc;
 use super::manifest::{Extent, Manifest};
 use super::round::{Round, claim_path};
 use super::{KeepError, Store, epochs, pieces};
+use crate::evidence::begin::Begin;
 use crate::evidence::extent::{self, Whole};
 use crate::evidence::merkle::{KeyKind, Vkey};
 use crate::evidence::personal::{self, Day};
 use crate::evidence::{LogReader, SignedCheckpoint, notes};
 use crate::publisher::keys::log::LogKey;
+use crate::retention::State;
 use crate::sealed::{self, Listed};
 
 /// Bytes of a segment of the tree that is complete: 256 hashes of tiles and at least the segment's own.
@@ -92,12 +94,16 @@ impl Shipper {
         let evidence = self.data_dir.join("evidence");
         let Some((signed, notes_end)) = notes::last(&evidence, self.epoch)? else { return Ok(false) };
         let parquet = sealed::Manifest::read(&self.local("parquet"))?;
-        if signed.checkpoint.size <= self.last.records && parquet == self.last.parquet {
+        let begin = Begin::retired(&self.local("")).map_err(KeepError::io(&evidence))?;
+        let retention = State::read(&evidence)?;
+        let grown = signed.checkpoint.size > self.last.records || parquet != self.last.parquet;
+        if !grown && begin == self.last.begin && retention == self.last.retention {
             return Ok(false);
         }
         self.round.claim(&self.store, &self.origin, &self.id).await?;
         let mut next = Manifest { number: self.round.number, ..self.last.clone() };
         next.rounds.push(self.round.number);
+        (next.begin, next.retention) = (begin, retention);
         self.store.create(&self.at("vkey"), format!("{}\n", self.vkey).into_bytes()).await?;
         if signed.checkpoint.size > self.last.records {
             self.ship_log(&evidence, &signed, notes_end, &mut next).await?;
@@ -111,6 +117,7 @@ impl Shipper {
         let before = std::mem::replace(&mut self.last, next);
         self.round = self.round.next();
         self.tidy_up(&before).await;
+        self.delete_retired(&before).await?;
         Ok(true)
     }
 
@@ -227,6 +234,20 @@ impl Shipper {
                     return Err(error);
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// Removes the segments that were deleted here, now that no manifest counts them. A store that keeps what it has refuses; what it
+    /// keeps then is for its own rules to delete.
+    async fn delete_retired(&self, before: &Manifest) -> Result<(), KeepError> {
+        let Some(begin) = self.last.begin.as_ref().filter(|begin| Some(*begin) != before.begin.as_ref()) else { return Ok(()) };
+        let wal = self.at("wal");
+        let first_of = |path: &str| path.strip_prefix(&wal)?.strip_prefix('/')?.split('/').next()?.parse::<u64>().ok();
+        let there = self.store.list(&wal).await?;
+        let gone = there.into_keys().filter(|path| first_of(path).is_some_and(|first| first < begin.index)).collect();
+        for error in self.store.remove(gone).await {
+            tracing::warn!(%error, "deleted records are left in the store");
         }
         Ok(())
     }

@@ -149,6 +149,21 @@ pub struct Erasure {
     pub days: u64,
 }
 
+/// Records became too old to be shown, or to be kept.
+#[derive(Clone, PartialEq, Debug, Encode, Decode)]
+#[cbor(map)]
+pub struct Retention {
+    /// When.
+    #[n(0)]
+    pub at: Timestamp,
+    /// Those of before this moment.
+    #[n(1)]
+    pub before: Timestamp,
+    /// Whether they were deleted; otherwise they are denied, and can come back.
+    #[n(2)]
+    pub deleted: bool,
+}
+
 /// A part of the rules changed: the anchors, or the policies. Written after the change of the rules that it belongs to.
 #[derive(Clone, PartialEq, Debug, Encode, Decode)]
 #[cbor(map)]

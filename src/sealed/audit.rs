@@ -13,10 +13,12 @@ use super::SealedError;
 use super::cells::Numbers;
 use super::columns;
 use super::entry::{Entry, Joiner};
-use super::read::{Sealed, Sheet, again_when_merged};
+use super::read::{Sealed, Sheet, again_when_merged_any};
 use super::seal::{BATCH_ROWS, day_of};
 use super::select::Query;
 use crate::archive::{ArchiveError, DataDir};
+use crate::evidence::personal::Day;
+use crate::retention;
 use crate::values::{Digest, Timestamp};
 
 /// Records that are compared at once, with 17 bytes each: 285 MB. As many as the largest files have rows, so that each is read twice at most.
@@ -36,21 +38,26 @@ pub struct Compared {
 /// # Errors
 /// At the first difference, and when something cannot be read.
 pub fn compare(data: &DataDir, origin: &str, progress: &mut dyn FnMut(u64, u64)) -> Result<Compared, ArchiveError> {
-    again_when_merged(data, origin, |sealed| {
-        let epochs = data.reader().epochs()?;
+    let epochs = data.reader().epochs()?;
+    again_when_merged_any(data, origin, |sealed| {
+        let begin_of = |epoch: &u32| Ok::<_, ArchiveError>(data.reader().begin_index(*epoch)?);
+        let begins: Vec<u64> = epochs.iter().map(begin_of).collect::<Result<_, _>>()?;
         // Each record is read from the log and from a file.
-        let total = epochs.iter().map(|epoch| sealed.next_index(*epoch)).sum::<u64>().saturating_mul(2);
+        let rows = epochs.iter().zip(&begins).map(|(epoch, begin)| sealed.next_index(*epoch).saturating_sub(*begin));
+        let total = rows.sum::<u64>().saturating_mul(2);
         let mut comparison = Comparison {
             joiner: Joiner::new(data, origin),
             epoch: 0,
             from: 0,
             expected: Vec::new(),
             compared: Compared::default(),
+            deleted: retention::deleted_before(&data.evidence())?,
             read: 0,
             progress: &mut |read| progress(read, total),
         };
-        for epoch in epochs {
-            comparison.epoch = epoch;
+        for (&epoch, begin) in epochs.iter().zip(begins) {
+            // Of what is not here any more, the files' bytes and bounds are looked at.
+            (comparison.epoch, comparison.from) = (epoch, begin);
             let (sealed_to, length) = (sealed.next_index(epoch), data.reader().length(epoch)?);
             if sealed_to > length {
                 return Err(comparison.differs(length, "the manifest counts records that are not in the log".to_owned()));
@@ -72,6 +79,8 @@ struct Comparison<'d, 'p> {
     /// By index: what the log says. What a row was found for is taken.
     expected: Vec<Option<Mark>>,
     compared: Compared,
+    /// Rows of before this day were deleted, though the log may have their records still.
+    deleted: Option<Day>,
     /// Records read from the log.
     read: u64,
     progress: &'p mut dyn FnMut(u64),
@@ -86,7 +95,9 @@ impl Comparison<'_, '_> {
         while self.from < sealed_to {
             let (from, to) = (self.from, self.from.saturating_add(WINDOW).min(sealed_to));
             self.expect(to)?;
-            for sheet in sheets.iter().filter(|sheet| sheet.listed.min_index < to && sheet.listed.max_index >= from) {
+            let left = |sheet: &&Sheet| sheet.listed.day().is_none_or(|day| Some(day) >= self.deleted);
+            let within = |sheet: &&Sheet| sheet.listed.min_index < to && sheet.listed.max_index >= from;
+            for sheet in sheets.iter().filter(left).filter(within).collect::<Vec<_>>() {
                 self.rows(sheet)?;
             }
             let missing = self.expected.iter().position(Option::is_some).and_then(|at| u64::try_from(at).ok());
@@ -95,7 +106,6 @@ impl Comparison<'_, '_> {
             }
             self.from = to;
         }
-        self.from = 0;
         Ok(())
     }
 
@@ -142,7 +152,8 @@ impl Comparison<'_, '_> {
             let end = from.saturating_add(u64::try_from(BATCH_ROWS).unwrap_or(1)).min(to);
             let entries = self.joiner.entries(self.epoch, from, end)?;
             let batch = self.batch(&entries.iter().collect::<Vec<_>>())?;
-            self.expected.extend(marks(&batch).map(Some));
+            let left = entries.iter().map(|entry| Some(Day::of(entry.located.record.at())) >= self.deleted);
+            self.expected.extend(marks(&batch).zip(left).map(|(mark, left)| left.then_some(mark)));
             self.read = self.read.saturating_add(end.saturating_sub(from));
             (self.progress)(self.read.saturating_add(self.compared.rows));
             from = end;

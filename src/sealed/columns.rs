@@ -304,7 +304,7 @@ impl Value {
     fn array(&self, rows: &[&Entry]) -> Result<ArrayRef, ArrowError> {
         Ok(match self {
             Text(of) => {
-                let mut builder = StringBuilder::new();
+                let mut builder = StringBuilder::with_capacity(rows.len(), 0);
                 rows.iter().for_each(|row| builder.append_option(of(row)));
                 Arc::new(builder.finish())
             }

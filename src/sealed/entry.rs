@@ -38,13 +38,25 @@ struct Resolved {
     build: Arc<str>,
 }
 
+/// What was found of what records rest on. Without it each run reads again, one by one, the evaluations of all clients that are busy:
+/// half the time of sealing at a high rate.
+pub(super) struct Found {
+    epoch: u32,
+    resolved: Held<u64, Resolved>,
+    asked: Held<Digest, Arc<Request>>,
+}
+
+impl Default for Found {
+    fn default() -> Self {
+        Self { epoch: 0, resolved: Held::new(EVALUATIONS_MAX), asked: Held::new(REQUESTS_MAX) }
+    }
+}
+
 /// Puts records and what they rest on together. Takes records in the order of the log, or begins anywhere in it.
 pub struct Joiner<'d> {
     data: &'d DataDir,
     origin: &'d str,
-    epoch: u32,
-    resolved: Held<u64, Resolved>,
-    asked: Held<Digest, Arc<Request>>,
+    found: Found,
     nobody: Arc<ClientFacts>,
 }
 
@@ -52,8 +64,16 @@ impl<'d> Joiner<'d> {
     /// For the log of a data directory.
     #[must_use]
     pub fn new(data: &'d DataDir, origin: &'d str) -> Self {
-        let (resolved, asked) = (Held::new(EVALUATIONS_MAX), Held::new(REQUESTS_MAX));
-        Self { data, origin, epoch: 0, resolved, asked, nobody: Arc::default() }
+        Self::knowing(data, origin, Found::default())
+    }
+
+    /// As [`Self::new`], with what was found in the same data directory before.
+    pub(super) fn knowing(data: &'d DataDir, origin: &'d str, found: Found) -> Self {
+        Self { data, origin, found, nobody: Arc::default() }
+    }
+
+    pub(super) fn into_found(self) -> Found {
+        self.found
     }
 
     /// The client that a record is about.
@@ -61,14 +81,14 @@ impl<'d> Joiner<'d> {
     /// # Errors
     /// When the evaluation that it rests on cannot be read.
     pub fn client(&mut self, located: &Located) -> Result<Arc<ClientFacts>, ArchiveError> {
-        if located.epoch != self.epoch {
-            self.epoch = located.epoch;
-            self.resolved = Held::new(EVALUATIONS_MAX);
+        if located.epoch != self.found.epoch {
+            self.found.epoch = located.epoch;
+            self.found.resolved = Held::new(EVALUATIONS_MAX);
         }
         let named = |id: &str| Ok(Arc::new(ClientFacts { id: Some(id.to_owned()), ..ClientFacts::default() }));
         let evaluation = match &located.record {
             Record::Evaluation(evaluation) => {
-                self.resolved.put(located.index, Some(Resolved::of(evaluation)));
+                self.found.resolved.put(located.index, Some(Resolved::of(evaluation)));
                 return Ok(Arc::new(evaluation.client.clone()));
             }
             Record::Override(given) => return named(&given.client),
@@ -107,7 +127,7 @@ impl<'d> Joiner<'d> {
     pub fn entries(&mut self, epoch: u32, first: u64, end: u64) -> Result<Vec<Entry>, ArchiveError> {
         let (data, origin) = (self.data, self.origin);
         let (mut entries, mut failed) = (Vec::new(), None);
-        data.each_of(epoch, first, origin, |located| {
+        data.each_of_any(epoch, first, origin, |located| {
             if located.index >= end {
                 return ControlFlow::Break(());
             }
@@ -125,20 +145,20 @@ impl<'d> Joiner<'d> {
     }
 
     fn resolved(&mut self, index: u64) -> Result<Option<Resolved>, ArchiveError> {
-        if let Some(known) = self.resolved.get(&index) {
+        if let Some(known) = self.found.resolved.get(&index) {
             return Ok(known);
         }
-        let found = self.data.get(self.epoch, index, self.origin)?;
+        let found = self.data.get_any(self.found.epoch, index, self.origin)?;
         let resolved = found.and_then(|located| match &located.record {
             Record::Evaluation(evaluation) => Some(Resolved::of(evaluation)),
             _ => None,
         });
-        self.resolved.put(index, resolved.clone());
+        self.found.resolved.put(index, resolved.clone());
         Ok(resolved)
     }
 
     fn asked(&mut self, digest: &Digest) -> Result<Option<Arc<Request>>, ArchiveError> {
-        if let Some(known) = self.asked.get(digest) {
+        if let Some(known) = self.found.asked.get(digest) {
             return Ok(known);
         }
         let bytes = self.data.blob(digest)?;
@@ -146,7 +166,7 @@ impl<'d> Joiner<'d> {
         let request = bytes.and_then(|bytes| serde_json::from_slice::<Request>(&bytes).ok());
         // Without the client: its statement is large, and who it is the evaluation says.
         let asked = request.map(|request| Arc::new(Request { client: Client::default(), ..request }));
-        self.asked.put(*digest, asked.clone());
+        self.found.asked.put(*digest, asked.clone());
         Ok(asked)
     }
 }

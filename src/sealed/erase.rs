@@ -21,7 +21,7 @@ const ERASED: &str = "-erased.parquet";
 /// may do it at a time, and a crash leaves files that no manifest names.
 pub(crate) fn erase_addresses(dir: &Path, before: Day, go_on: &mut dyn FnMut() -> bool) -> Result<u64, SealedError> {
     let Some(mut manifest) = Manifest::read(dir)? else { return Ok(0) };
-    let with_addresses = |file: &&Listed| day_of(&file.path).is_some_and(|day| day < before) && !file.path.ends_with(ERASED);
+    let with_addresses = |file: &&Listed| file.day().is_some_and(|day| day < before) && !file.path.ends_with(ERASED);
     let old: Vec<Listed> = manifest.files.iter().filter(with_addresses).cloned().collect();
     let mut done: u64 = 0;
     for file in old {
@@ -68,6 +68,19 @@ fn without_addresses(batch: RecordBatch) -> Result<RecordBatch, arrow_schema::Ar
     RecordBatch::try_new(schema, columns)
 }
 
-fn day_of(path: &str) -> Option<Day> {
-    Day::parse(path.strip_prefix("day=")?.split('/').next()?)
+/// Removes the files of an epoch that are of days before one, from the manifest first. Says where the rows begin that are left, or would.
+pub(crate) fn delete_days(dir: &Path, before: Day) -> Result<Option<u64>, SealedError> {
+    let Some(mut manifest) = Manifest::read(dir)? else { return Ok(None) };
+    let (old, left): (Vec<Listed>, Vec<Listed>) =
+        manifest.files.drain(..).partition(|file| file.day().is_some_and(|day| day < before));
+    let begin = left.iter().map(|file| file.min_index).min().unwrap_or(manifest.next_index);
+    manifest.files = left;
+    if !old.is_empty() {
+        manifest.write(dir)?;
+    }
+    for file in old {
+        let path = dir.join(&file.path);
+        fs::remove_file(&path).map_err(SealedError::io(&path))?;
+    }
+    Ok(Some(begin))
 }

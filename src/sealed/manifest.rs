@@ -7,6 +7,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::SealedError;
+use crate::evidence::personal::Day;
 use crate::values::{Digest, Timestamp};
 
 /// The manifest's name.
@@ -46,6 +47,13 @@ pub struct Listed {
     pub max_at: Timestamp,
     /// SHA-256 of the file.
     pub sha256: Digest,
+}
+
+impl Listed {
+    /// The day of its rows, as its directory says.
+    pub(crate) fn day(&self) -> Option<Day> {
+        Day::parse(self.path.strip_prefix("day=")?.split('/').next()?)
+    }
 }
 
 /// What manifests of every version have.

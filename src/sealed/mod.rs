@@ -1,7 +1,7 @@
 //! The evidence as Parquet: what queries read, here and in any SQL engine.
 //!
-//! The log is the truth; these files are a view of it. They can be deleted at any time and are made again to the same bytes by the
-//! same version. `docs/evidence-parquet.md` describes the layout and each column.
+//! The log is the truth; these files are a view of it. They can be deleted at any time and are made again with the same rows; to the same
+//! bytes by the same version, if as much is sealed at once. `docs/evidence-parquet.md` describes the layout and each column.
 //!
 //! ```text
 //! evidence/epoch-1/parquet/manifest.json
@@ -31,7 +31,7 @@ mod views;
 mod write;
 
 pub use audit::{Compared, compare};
-pub use background::{Background, Erasing};
+pub use background::{Aged, Ageing, Background};
 pub(crate) use cells::{Numbers, Texts};
 pub use check::check;
 #[cfg(feature = "sql")]
@@ -42,7 +42,7 @@ pub use columns::{documentation, hash_of};
 #[doc(hidden)]
 pub use draft::{Draft, Made};
 pub use entry::{Entry, Joiner};
-pub(crate) use erase::erase_addresses;
+pub(crate) use erase::{delete_days, erase_addresses};
 pub use manifest::{Listed, Manifest};
 pub(crate) use read::{ROW, again_when_merged};
 pub use read::{Sealed, Sheet};

@@ -21,6 +21,7 @@ use super::SealedError;
 use super::manifest::{Listed, Manifest};
 use super::select::Query;
 use crate::archive::{ArchiveError, DataDir};
+use crate::retention;
 
 /// Rows of a batch.
 const BATCH_ROWS: usize = 8_192;
@@ -47,11 +48,23 @@ pub struct Sheet {
 }
 
 impl Sealed {
-    /// Reads the manifests below an evidence directory. `origin` names the log: files of another one do not count.
+    /// Reads the manifests below an evidence directory, without the files of days that are denied. `origin` names the log: files of
+    /// another one do not count.
     ///
     /// # Errors
     /// When one cannot be read.
     pub fn open(evidence: &Path, origin: &str, epochs: &[u32]) -> Result<Self, SealedError> {
+        let mut sealed = Self::open_any(evidence, origin, epochs)?;
+        let denied = retention::denied_before(evidence);
+        if let Some(before) = denied.map_err(|error| SealedError::damaged(evidence)(error.to_string()))? {
+            let manifests = sealed.epochs.values_mut();
+            manifests.for_each(|(_, manifest)| manifest.files.retain(|file| file.day().is_none_or(|day| day >= before)));
+        }
+        Ok(sealed)
+    }
+
+    /// As [`Self::open`], with denied days too: for comparing.
+    pub(super) fn open_any(evidence: &Path, origin: &str, epochs: &[u32]) -> Result<Self, SealedError> {
         let mut found = BTreeMap::new();
         for epoch in epochs {
             let dir = evidence.join(format!("epoch-{epoch}")).join("parquet");
@@ -228,12 +241,30 @@ impl<'q> OpenSheet<'q> {
 pub(crate) fn again_when_merged<T>(
     data: &DataDir,
     origin: &str,
+    read: impl FnMut(&Sealed) -> Result<T, ArchiveError>,
+) -> Result<T, ArchiveError> {
+    again(data, origin, Sealed::open, read)
+}
+
+/// As [`again_when_merged`], with denied days too.
+pub(super) fn again_when_merged_any<T>(
+    data: &DataDir,
+    origin: &str,
+    read: impl FnMut(&Sealed) -> Result<T, ArchiveError>,
+) -> Result<T, ArchiveError> {
+    again(data, origin, Sealed::open_any, read)
+}
+
+fn again<T>(
+    data: &DataDir,
+    origin: &str,
+    open: fn(&Path, &str, &[u32]) -> Result<Sealed, SealedError>,
     mut read: impl FnMut(&Sealed) -> Result<T, ArchiveError>,
 ) -> Result<T, ArchiveError> {
     const LOOKS: usize = 5;
     let mut looks = 1;
     loop {
-        let sealed = Sealed::open(&data.evidence(), origin, &data.reader().epochs()?)?;
+        let sealed = open(&data.evidence(), origin, &data.reader().epochs()?)?;
         match read(&sealed) {
             Err(ArchiveError::Sealed(error)) if error.is_gone() && looks < LOOKS => looks += 1,
             done => return done,

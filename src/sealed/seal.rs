@@ -9,7 +9,7 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use super::draft::{Draft, Made};
-use super::entry::{Entry, Joiner};
+use super::entry::{Entry, Found, Joiner};
 use super::manifest::{Listed, Manifest};
 use super::{SealedError, columns};
 use crate::archive::{ArchiveError, DataDir};
@@ -35,6 +35,16 @@ impl Sealing {
     #[must_use]
     pub fn new(region: &str) -> Self {
         Self { region: region.to_owned(), range: 65_536, fan_in: 16 }
+    }
+
+    /// Where the range ends that begins here. Of what has piled up, half a million records become one file at once, which is of the
+    /// second level already: each row is written once less, and sealing catches up. With what they rest on they are some 200 MB while
+    /// they are sorted, when a log is behind by so much, and only then.
+    fn end_of_range(&self, first: u64, until: u64) -> u64 {
+        let ends = |range: u64| (first / range).saturating_add(1).saturating_mul(range);
+        let half = self.range.saturating_mul(u64::try_from(self.fan_in / 2).unwrap_or(1));
+        let piled_up = first.is_multiple_of(half) && until >= first.saturating_add(half);
+        ends(if piled_up { half } else { self.range }).min(until)
     }
 
     /// Files of the last level stay as they are.
@@ -69,7 +79,18 @@ pub struct Report {
 /// # Errors
 /// When the log cannot be read or a file cannot be written.
 pub fn seal(data: &DataDir, origin: &str, sealing: &Sealing, go_on: &mut dyn FnMut() -> bool) -> Result<Report, ArchiveError> {
-    run(data, origin, sealing, go_on, |data, epoch| Ok(data.reader().left_behind(epoch)?))
+    seal_on(data, origin, sealing, go_on, &mut Found::default())
+}
+
+/// As [`seal`], going on from a run before.
+pub(super) fn seal_on(
+    data: &DataDir,
+    origin: &str,
+    sealing: &Sealing,
+    go_on: &mut dyn FnMut() -> bool,
+    found: &mut Found,
+) -> Result<Report, ArchiveError> {
+    run(data, origin, sealing, go_on, found, |data, epoch| Ok(data.reader().left_behind(epoch)?))
 }
 
 /// Seals everything, the last segment too. Takes the log's lock, so no server may be running.
@@ -89,7 +110,7 @@ pub fn seal_all(
     })?;
     // What a killed writer left in the page cache alone would be gone after a power cut, and its indexes be given out again.
     data.reader().sync()?;
-    run(data, origin, sealing, go_on, |data, epoch| Ok(data.reader().length(epoch)?))
+    run(data, origin, sealing, go_on, &mut Found::default(), |data, epoch| Ok(data.reader().length(epoch)?))
 }
 
 fn run(
@@ -97,14 +118,17 @@ fn run(
     origin: &str,
     sealing: &Sealing,
     go_on: &mut dyn FnMut() -> bool,
+    found: &mut Found,
     until: impl Fn(&DataDir, u32) -> Result<u64, ArchiveError>,
 ) -> Result<Report, ArchiveError> {
     let mut report = Report::default();
     for epoch in data.reader().epochs()? {
         let dir = data.evidence().join(format!("epoch-{epoch}")).join("parquet");
-        let joiner = Joiner::new(data, origin);
-        let mut pass = Pass { origin, epoch, sealing, dir, joiner, go_on: &mut *go_on, report: &mut report };
-        if pass.run(until(data, epoch)?)?.is_break() {
+        let joiner = Joiner::knowing(data, origin, std::mem::take(found));
+        let mut pass = Pass { data, origin, epoch, sealing, dir, joiner, go_on: &mut *go_on, report: &mut report };
+        let flow = pass.run(until(data, epoch)?)?;
+        *found = pass.joiner.into_found();
+        if flow.is_break() {
             report.stopped = true;
             break;
         }
@@ -114,6 +138,7 @@ fn run(
 
 /// One run over one epoch.
 struct Pass<'a> {
+    data: &'a DataDir,
     origin: &'a str,
     epoch: u32,
     sealing: &'a Sealing,
@@ -128,7 +153,11 @@ impl Pass<'_> {
         let log = format!("{}/{}", self.origin, self.epoch);
         let known = Manifest::read(&self.dir)?.filter(|known| known.log == log && known.next_index <= until);
         // Of another log, or of one that was longer: it says nothing about this one.
-        let mut manifest = known.unwrap_or_else(|| Manifest::new(&log));
+        let mut manifest = match known {
+            Some(known) => known,
+            // What is not here any more cannot be sealed again.
+            None => Manifest { next_index: self.begin()?, ..Manifest::new(&log) },
+        };
         if manifest.next_index >= until && manifest.files.is_empty() {
             return Ok(ControlFlow::Continue(()));
         }
@@ -137,8 +166,8 @@ impl Pass<'_> {
             return Ok(ControlFlow::Break(()));
         }
         while manifest.next_index < until {
-            let end = (manifest.next_index / self.sealing.range).saturating_add(1).saturating_mul(self.sealing.range);
-            if self.seal_range(&mut manifest, end.min(until))?.is_break() {
+            let end = self.sealing.end_of_range(manifest.next_index, until);
+            if self.seal_range(&mut manifest, end)?.is_break() {
                 return Ok(ControlFlow::Break(()));
             }
         }
@@ -148,6 +177,10 @@ impl Pass<'_> {
             }
         }
         Ok(ControlFlow::Continue(()))
+    }
+
+    fn begin(&self) -> Result<u64, ArchiveError> {
+        Ok(self.data.reader().begin_index(self.epoch)?)
     }
 
     fn seal_range(&mut self, manifest: &mut Manifest, end: u64) -> Result<ControlFlow<()>, ArchiveError> {

@@ -9,7 +9,8 @@ use super::{Entry, Inner, Service};
 use crate::evidence::{AppendError, EvidenceLog, LogReader, ReadError};
 use crate::judge::policy::Permit;
 use crate::judge::{Decision, Rules};
-use crate::record::{Erasure, Grant, Record, RulesPart, ToolBinding};
+use crate::record::{Erasure, Grant, Record, Retention, RulesPart, ToolBinding};
+use crate::retention::Retained;
 use crate::values::{Digest, Timestamp};
 
 /// Most grants that are remembered of a resolution, 2 KiB. A client that is asked about with more shapes of request than that has
@@ -106,6 +107,19 @@ impl Service {
     /// When the record cannot be made durable.
     pub async fn record_erasure(&self, before: Timestamp, days: u64) -> Result<(), AppendError> {
         let record = Record::Erasure(Erasure { at: self.now(), before, days });
+        self.0.ledger.append(&record, &[]).await.map(|_| ())
+    }
+
+    /// Puts on record that records were denied or deleted.
+    ///
+    /// # Errors
+    /// When the record cannot be made durable.
+    pub async fn record_retention(&self, retained: Retained) -> Result<(), AppendError> {
+        let (day, deleted) = match retained {
+            Retained::Denied(day) => (day, false),
+            Retained::Deleted(day) => (day, true),
+        };
+        let record = Record::Retention(Retention { at: self.now(), before: day.begin(), deleted });
         self.0.ledger.append(&record, &[]).await.map(|_| ())
     }
 }

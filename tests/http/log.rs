@@ -3,7 +3,9 @@
 use std::process::{Command, Output};
 
 use countersign::evidence::merkle::{Policy, TlogProof, Vkey};
+use countersign::evidence::personal::Day;
 use countersign::evidence::{Append, notes};
+use countersign::retention::{Retention, retain};
 use countersign::values::Digest;
 use serde_json::json;
 
@@ -174,4 +176,37 @@ async fn a_witness_cosigns() {
         assert_eq!(reply.status, status, "{method} {path}");
     }
     serving.abort();
+}
+
+#[tokio::test]
+async fn what_is_kept_no_longer_is_gone() {
+    let (world, face) = served().await;
+    let old = proven(&face).await;
+    // Resolved before midnight, used after: what is shown replays, whatever became of what it rests on.
+    world.advance(43_200 - 10);
+    proven(&face).await;
+    world.advance(20);
+    let used = proven(&face).await;
+    assert_eq!(used["cache"]["state"], "hit");
+    let today = Day::of(world.service.now());
+    let retention = Retention { records_days: 0, denied_days: 2 };
+    retain(&world.config.data_dir, Some(retention), today).unwrap();
+    let id = |answer: &serde_json::Value| answer["id"].as_str().unwrap().to_owned();
+    for path in [format!("/v1/decisions/{}", id(&old)), format!("/v1/decisions/{}/proof", id(&old))] {
+        check_problem(&face.get(&path).await, 410, "request.gone");
+    }
+    let replay = |id: String| {
+        let face = &face;
+        async move { face.post(&format!("/v1/decisions/{id}/replay"), "").await }
+    };
+    check_problem(&replay(id(&old)).await, 410, "request.gone");
+    assert_eq!(replay(id(&used)).await.json()["replay"], "same");
+    assert_eq!(face.get(&format!("/v1/decisions/{}", id(&used))).await.status, 200);
+    let listed = face.get("/v1/decisions").await.json();
+    assert_eq!(listed["decisions"].as_array().unwrap().len(), 1, "{listed}");
+    // A bundle of which one record is shown is served; hashes always are.
+    let index = used["evidence"]["index"].as_u64().unwrap();
+    check_problem(&face.get(&format!("/log/tile/entries/000.p/{index}")).await, 410, "request.gone");
+    assert_eq!(face.get(&format!("/log/tile/entries/000.p/{}", index + 1)).await.status, 200);
+    assert_eq!(face.get(&format!("/log/tile/0/000.p/{index}")).await.status, 200);
 }

@@ -15,6 +15,7 @@ use tempfile::TempDir;
 mod faulty;
 mod local;
 mod process;
+mod retention;
 mod start;
 mod weed;
 

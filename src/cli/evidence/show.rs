@@ -137,6 +137,7 @@ fn fields(record: &Record) -> Value {
         }
         Record::Review(r) => json!({ "at": r.at, "sequence": r.sequence, "reviews": r.reviews, "client": r.client,
             "finding": r.finding, "ticket": r.ticket, "by": r.by, "line": r.line }),
+        Record::Retention(r) => json!({ "at": r.at, "before": r.before, "deleted": r.deleted }),
         Record::Erasure(r) => json!({ "at": r.at, "before": r.before, "days": r.days }),
         Record::AnchorChange(r) | Record::PolicyChange(r) => json!({ "at": r.at, "rules": r.rules, "before": r.before,
             "added": r.added, "removed": r.removed, "changed": r.changed, "left_out": r.left_out }),
