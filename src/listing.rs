@@ -414,6 +414,8 @@ pub fn what(record: &Record) -> Option<String> {
         Record::Revocation(r) => format!("{} {} {} {}", r.sequence, r.action, r.target_kind, r.target),
         Record::Override(given) => format!("{} override {} until {}", given.sequence, given.client, given.until),
         Record::Erasure(erasure) => format!("addresses of {} days before {} were erased", erasure.days, erasure.before),
+        Record::Acknowledgement(said) => format!("{} has orders {} to {}", said.replica, said.first, said.last),
+        Record::FeedAlarm(alarm) => format!("{}: {} ({})", alarm.reason, alarm.detail, alarm.feed),
         Record::Review(review) => format!("{} review of override {} of {}", review.sequence, review.reviews, review.client),
         Record::Grant(grant) => {
             let scopes = if grant.scopes.is_empty() { "no scope".to_owned() } else { grant.scopes.join(" ") };

@@ -20,12 +20,14 @@ use crate::values::{Digest, Timestamp};
 mod events;
 mod exhibit;
 mod facts;
+mod fleet;
 mod id;
 mod overrides;
 
 pub use events::{Changes, Erasure, Gap, Grant, RulesPart, ToolBinding};
 pub use exhibit::{ExhibitRef, exhibits};
 pub use facts::{ClientFacts, REDIRECTS_MAX_BYTES};
+pub use fleet::{Acknowledgement, FeedAlarm, FeedRef};
 pub use id::{DecisionId, LogMark};
 pub use overrides::{Override, Review};
 
@@ -68,6 +70,12 @@ pub enum Record {
     /// Addresses were erased.
     #[n(11)]
     Erasure(#[n(0)] Erasure),
+    /// A replica has orders.
+    #[n(13)]
+    Acknowledgement(#[n(0)] Acknowledgement),
+    /// The kill feed is not as it should be.
+    #[n(14)]
+    FeedAlarm(#[n(0)] FeedAlarm),
 }
 
 /// How a record says where a request came from.
@@ -151,6 +159,9 @@ pub struct Evaluation {
     /// A salted commitment to the address that the request came from, which lies beside and can be erased (`evidence/personal.rs`).
     #[n(12)]
     pub address: Option<Digest>,
+    /// What was known of orders after [`Self::kill_sequence`]; absent when the kill log is this verifier's own.
+    #[n(14)]
+    pub feed: Option<FeedRef>,
 }
 
 /// What was known about a client before it was resolved.
@@ -193,6 +204,9 @@ pub struct Use {
     /// A salted commitment to the address that the request came from, which lies beside and can be erased (`evidence/personal.rs`).
     #[n(7)]
     pub address: Option<Digest>,
+    /// What was known of orders after [`Self::kill_sequence`]; absent when the kill log is this verifier's own.
+    #[n(9)]
+    pub feed: Option<FeedRef>,
 }
 
 /// What was decided.
@@ -271,7 +285,7 @@ pub struct NotARecord(String);
 
 impl Record {
     /// All that [`Self::kind`] says.
-    pub const KINDS: [&'static str; 13] = [
+    pub const KINDS: [&'static str; 15] = [
         "start",
         "resolution",
         "evaluation",
@@ -285,6 +299,8 @@ impl Record {
         "override",
         "review",
         "erasure",
+        "acknowledgement",
+        "feed_alarm",
     ];
 
     /// The record's bytes.
@@ -321,6 +337,8 @@ impl Record {
             Self::Override(record) => record.at,
             Self::Review(record) => record.at,
             Self::Erasure(record) => record.at,
+            Self::Acknowledgement(record) => record.at,
+            Self::FeedAlarm(record) => record.at,
         }
     }
 
@@ -341,6 +359,8 @@ impl Record {
             Self::Override(_) => "override",
             Self::Review(_) => "review",
             Self::Erasure(_) => "erasure",
+            Self::Acknowledgement(_) => "acknowledgement",
+            Self::FeedAlarm(_) => "feed_alarm",
         }
     }
 
@@ -444,6 +464,7 @@ mod tests {
             outcome: OutcomeRef { verdict: 0, code: "ok".into(), decision: Digest::of(b"d"), overridden: None },
             trace: None,
             address: None,
+            feed: None,
         });
         let bytes = record.encode();
         assert_eq!(Record::decode(&bytes).unwrap(), record);
