@@ -152,7 +152,7 @@ async fn cut_off_it_decides_nothing_past_its_lease() {
     tokio::time::sleep(Duration::from_millis(3100)).await;
     let late = told.ask(&request()).await;
     assert_eq!((gist(&late).0, gist(&late).1), ("unresolved", "revocation.unknown"));
-    assert_eq!(late["retry_after_s"].is_null(), false);
+    assert!(late["retry_after_s"].is_u64());
     let source = &late["revocation"]["sources"][0];
     assert!(source["age_ms"].as_u64().unwrap() > 3000 && source["state"] == "unknown", "{source}");
     let finding = late["findings"].as_array().unwrap().iter().find(|f| f["check"] == "revocation.kill_feed").unwrap();

@@ -166,6 +166,22 @@ async fn truncated() {
     check(|page| Page { lines: Vec::new(), ..page }, "truncated", 1).await;
 }
 
+/// A head that was held back on the way is as old as the question, not as its arrival: the time on the way is no part of the lease.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_head_that_comes_late_is_old() {
+    let (world, _face) = controller().await;
+    let liar = Liar::before(&world.service).await;
+    let late = Duration::from_millis(700);
+    liar.says(move |page| {
+        tokio::task::block_in_place(|| std::thread::sleep(late));
+        page
+    });
+    let told = replica("r2", liar.address, &world).await;
+    until("a head arrives", || told.service.lease().unwrap().0.is_some()).await;
+    let (age, _) = told.service.lease().unwrap();
+    assert!(age.unwrap() >= late, "{age:?}");
+}
+
 /// The controller's directory is restored from before an order that was acknowledged, and another is given in its place.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_controller_that_was_rolled_back() {

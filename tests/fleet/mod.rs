@@ -1,9 +1,11 @@
 //! A fleet: a controller, replicas that follow its kill log, and replicas of those. `docs/revocation.md` says what is promised; each sentence
 //! there names a test of here.
 
+mod crashes;
 mod feed;
 mod following;
 mod lies;
+mod pages;
 mod processes;
 
 use std::net::SocketAddr;

@@ -143,6 +143,14 @@ fn another_history() {
     // At the same length only the head tells.
     let short = writer.restored().give(&["z"]);
     check(&writer, &short.page(1), Err(Alarm::Forked), 1);
+    // What `docs/revocation.md` says to do then: the log of a replica in the controller's place.
+    let (kept, log) = writer.follower();
+    drop(log);
+    let Writer(mended, log) = writer.restored();
+    drop(log);
+    std::fs::copy(kept.path().join("kill/log.jws"), mended.path().join("kill/log.jws")).unwrap();
+    let mended = Writer(TempDir::new().unwrap(), KillLog::open(mended.path()).unwrap()).give(&["d"]);
+    check(&writer, &mended.page(1), Ok(true), 4);
     // And shorter than what is here.
     check(&writer, &writer.restored().page(0), Err(Alarm::RolledBack), 1);
 }
