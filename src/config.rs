@@ -2,8 +2,10 @@
 //! limit must not become no limit.
 
 mod evidence;
+mod revocation;
 
 pub use evidence::{Evidence, WitnessConfig};
+pub use revocation::{REPLICAS_MAX, Revocation, is_replica};
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -106,16 +108,6 @@ pub struct Cache {
     pub capacity: u64,
 }
 
-/// `[revocation]`
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Revocation {
-    /// How long a replica may act without proof that it has the head of the kill log. Only for followers.
-    pub lease_ms: u64,
-    /// The kill log to follow. Empty: our own. Following is not supported by this version.
-    pub feed: String,
-}
-
 /// `[http]`: limits and callers.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -214,12 +206,6 @@ impl Default for Cache {
     }
 }
 
-impl Default for Revocation {
-    fn default() -> Self {
-        Self { lease_ms: 5000, feed: String::new() }
-    }
-}
-
 impl Default for Telemetry {
     fn default() -> Self {
         let (otlp, service_name) = (String::new(), "countersign".into());
@@ -297,6 +283,12 @@ impl Config {
         format!("{host}/evidence/{}/{}", self.region, self.replica)
     }
 
+    /// How this replica is called in a fleet: `region/replica`.
+    #[must_use]
+    pub fn replica_name(&self) -> String {
+        format!("{}/{}", self.region, self.replica)
+    }
+
     /// Where the key is that signs the evidence log.
     #[must_use]
     pub fn log_key(&self) -> PathBuf {
@@ -307,6 +299,10 @@ impl Config {
         let paths = [&mut self.data_dir, &mut self.trust_anchors, &mut self.policies];
         for path in paths.into_iter().chain(&mut self.fetch.extra_roots) {
             *path = directory.join(&*path);
+        }
+        let token = &mut self.revocation.feed_token_file;
+        if !token.as_os_str().is_empty() {
+            *token = directory.join(&*token);
         }
     }
 
@@ -333,9 +329,7 @@ impl Config {
             );
         }
         self.evidence.check()?;
-        if !self.revocation.feed.is_empty() {
-            return Err("revocation.feed is not supported by this version; leave it empty".into());
-        }
+        self.revocation.check(&self.fetch.allow_networks)?;
         for (name, text) in [("issuer", &self.issuer), ("region", &self.region), ("replica", &self.replica)] {
             let allowed = |b: u8| b.is_ascii_graphic() && !matches!(b, b'+' | b'"' | b'\\');
             let plain = !text.is_empty() && text.len() <= 255 && text.bytes().all(allowed);
@@ -409,7 +403,7 @@ mod tests {
             ("[evidence]\nseal = 'http://b'", "none of s3"),
             ("[evidence]\nseal_every_s = 0", "between 1"),
             ("[evidence]\nlocal_days = 30", "evidence.seal"),
-            ("[revocation]\nfeed = 'https://b'", "not supported"),
+            ("[revocation]\nfeed = 'https://b'", "feed_key"),
             ("region = ''", "region"),
             ("region = 'eu\"x'", "quotes"),
             ("[http]\nread_timeout_ms = 0", "read_timeout_ms"),

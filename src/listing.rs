@@ -417,6 +417,8 @@ pub fn what(record: &Record) -> Option<String> {
         Record::Retention(r) => {
             format!("records before {} {}", r.before, if r.deleted { "were deleted" } else { "are denied" })
         }
+        Record::Acknowledgement(said) => format!("{} has orders {} to {}", said.replica, said.first, said.last),
+        Record::FeedAlarm(alarm) => format!("{}: {} ({})", alarm.reason, alarm.detail, alarm.feed),
         Record::Review(review) => format!("{} review of override {} of {}", review.sequence, review.reviews, review.client),
         Record::Grant(grant) => {
             let scopes = if grant.scopes.is_empty() { "no scope".to_owned() } else { grant.scopes.join(" ") };

@@ -20,12 +20,14 @@ use crate::values::{Digest, Timestamp};
 mod events;
 mod exhibit;
 mod facts;
+mod fleet;
 mod id;
 mod overrides;
 
 pub use events::{Changes, Erasure, Gap, Grant, Retention, RulesPart, ToolBinding};
 pub use exhibit::{ExhibitRef, exhibits};
 pub use facts::{ClientFacts, REDIRECTS_MAX_BYTES};
+pub use fleet::{Acknowledgement, FeedAlarm, FeedRef};
 pub use id::{DecisionId, LogMark};
 pub use overrides::{Override, Review};
 
@@ -71,6 +73,12 @@ pub enum Record {
     /// Records were denied or deleted.
     #[n(16)]
     Retention(#[n(0)] Retention),
+    /// A replica has orders.
+    #[n(13)]
+    Acknowledgement(#[n(0)] Acknowledgement),
+    /// The kill feed is not as it should be.
+    #[n(14)]
+    FeedAlarm(#[n(0)] FeedAlarm),
 }
 
 /// How a record says where a request came from.
@@ -154,6 +162,9 @@ pub struct Evaluation {
     /// A salted commitment to the address that the request came from, which lies beside and can be erased (`evidence/personal.rs`).
     #[n(12)]
     pub address: Option<Digest>,
+    /// What was known of orders after [`Self::kill_sequence`]; absent when the kill log is this verifier's own.
+    #[n(14)]
+    pub feed: Option<FeedRef>,
 }
 
 /// What was known about a client before it was resolved.
@@ -196,6 +207,9 @@ pub struct Use {
     /// A salted commitment to the address that the request came from, which lies beside and can be erased (`evidence/personal.rs`).
     #[n(7)]
     pub address: Option<Digest>,
+    /// What was known of orders after [`Self::kill_sequence`]; absent when the kill log is this verifier's own.
+    #[n(9)]
+    pub feed: Option<FeedRef>,
 }
 
 /// What was decided.
@@ -274,7 +288,7 @@ pub struct NotARecord(String);
 
 impl Record {
     /// All that [`Self::kind`] says.
-    pub const KINDS: [&'static str; 14] = [
+    pub const KINDS: [&'static str; 16] = [
         "start",
         "resolution",
         "evaluation",
@@ -289,6 +303,8 @@ impl Record {
         "review",
         "erasure",
         "retention",
+        "acknowledgement",
+        "feed_alarm",
     ];
 
     /// The record's bytes.
@@ -326,6 +342,8 @@ impl Record {
             Self::Review(record) => record.at,
             Self::Erasure(record) => record.at,
             Self::Retention(record) => record.at,
+            Self::Acknowledgement(record) => record.at,
+            Self::FeedAlarm(record) => record.at,
         }
     }
 
@@ -347,6 +365,8 @@ impl Record {
             Self::Review(_) => "review",
             Self::Erasure(_) => "erasure",
             Self::Retention(_) => "retention",
+            Self::Acknowledgement(_) => "acknowledgement",
+            Self::FeedAlarm(_) => "feed_alarm",
         }
     }
 
@@ -450,6 +470,7 @@ mod tests {
             outcome: OutcomeRef { verdict: 0, code: "ok".into(), decision: Digest::of(b"d"), overridden: None },
             trace: None,
             address: None,
+            feed: None,
         });
         let bytes = record.encode();
         assert_eq!(Record::decode(&bytes).unwrap(), record);

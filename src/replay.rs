@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::judge::{Decision, Dossier, KillSet, Rules, Step, judge, judge_again};
-use crate::record::{Address, Evaluation, OutcomeRef, Record, Use};
+use crate::record::{Address, Evaluation, FeedRef, OutcomeRef, Record, Use};
 use crate::revocation::kill_log::Order;
 use crate::service::kills_at;
 use crate::values::{Digest, Request, Timestamp};
@@ -102,7 +102,7 @@ pub fn inputs(evaluation: &Evaluation, archive: &dyn Archive) -> Result<Inputs, 
         let restored = known.restore().ok_or("what was known about the client is of another version")?;
         dossier = dossier.knowing(Some(restored));
     }
-    let kills = orders_at(evaluation.kill_sequence, archive)?;
+    let kills = orders_at(evaluation.kill_sequence, evaluation.feed.as_ref(), archive)?;
     Ok(Inputs { request, dossier, rules, kills })
 }
 
@@ -128,7 +128,7 @@ fn again(used: &Use, archive: &dyn Archive) -> Result<Decision, String> {
     let rules = archive.rules(&evaluation.rules)?;
     let address = archive.address(used.at, used.address());
     let request = request(&used.request, address.as_deref(), archive)?;
-    let kills = orders_at(used.kill_sequence, archive)?;
+    let kills = orders_at(used.kill_sequence, used.feed.as_ref(), archive)?;
     judge_again(&request, &client, &rules, &kills, used.at)
         .ok_or_else(|| "the resolution had ended at the time of the use".into())
 }
@@ -145,14 +145,14 @@ pub fn request(digest: &Digest, ip: Option<&str>, archive: &dyn Archive) -> Resu
     Ok(request)
 }
 
-/// The kill set after an entry of the kill log.
+/// The kill set after an entry of the kill log, with what was known of later ones.
 ///
 /// # Errors
 /// When the kill log ends before it.
-pub fn orders_at(sequence: u64, archive: &dyn Archive) -> Result<KillSet, String> {
+pub fn orders_at(sequence: u64, feed: Option<&FeedRef>, archive: &dyn Archive) -> Result<KillSet, String> {
     let known = u64::try_from(archive.orders().len()).unwrap_or(u64::MAX);
     if sequence > known {
         return Err(format!("kill order {sequence} is missing from the kill log, which ends at {known}"));
     }
-    Ok(kills_at(archive.orders(), sequence))
+    Ok(kills_at(archive.orders(), sequence).as_of(FeedRef::restore(feed)))
 }

@@ -10,8 +10,8 @@ use countersign::archive::DataDir;
 use countersign::evidence::LogReader;
 use countersign::judge::revocation::TargetKind;
 use countersign::record::{
-    ClientFacts, DecisionId, Erasure, Evaluation, ExhibitRef, Gap, Grant, OutcomeRef, Override, Record, Retention, Review,
-    Revocation, RulesChange, RulesPart, Start, ToolBinding, Use,
+    Acknowledgement, ClientFacts, DecisionId, Erasure, Evaluation, ExhibitRef, FeedAlarm, FeedRef, Gap, Grant, OutcomeRef,
+    Override, Record, Retention, Review, Revocation, RulesChange, RulesPart, Start, ToolBinding, Use,
 };
 use countersign::replay::Replay;
 use countersign::values::{Digest, Timestamp};
@@ -90,6 +90,7 @@ fn evaluation(answered: bool) -> Evaluation {
         trace: Some("0af7651916cd43dd8448eb211c80319c".into()),
         known: None,
         address: None,
+        feed: None,
     }
 }
 
@@ -108,6 +109,7 @@ fn records() -> Vec<(&'static str, Record)> {
         outcome: outcome(0, "ok"),
         trace: Some("0af7651916cd43dd8448eb211c80319c".into()),
         address: None,
+        feed: None,
     };
     let text = str::to_owned;
     let order = Revocation {
@@ -154,7 +156,34 @@ fn records() -> Vec<(&'static str, Record)> {
     ]
     .into_iter()
     .chain(events())
+    .chain(fleet())
     .collect()
+}
+
+fn fleet() -> Vec<(&'static str, Record)> {
+    let (at, replica, caller) = (moment(), "eu-west-1/r2".into(), "replicas".into());
+    let feed = "https://controller.example/v1/kill-log".into();
+    let (reason, detail) = ("forked".into(), "the line names another predecessor".into());
+    let followed = Some(FeedRef { age_ms: Some(1250), lease_ms: 5000 });
+    let unproven = Some(FeedRef { age_ms: None, lease_ms: 5000 });
+    let used = Use {
+        at,
+        evaluation: 4711,
+        request: digest("request"),
+        ip: None,
+        kill_sequence: 12,
+        outcome: outcome(2, "revocation.unknown"),
+        trace: None,
+        address: None,
+        feed: unproven,
+    };
+    vec![
+        ("evaluation-followed", Record::Evaluation(Box::new(Evaluation { feed: followed, ..evaluation(true) }))),
+        ("use-followed", Record::Use(Use { feed: followed, ..used.clone() })),
+        ("use-unproven", Record::Use(used)),
+        ("acknowledgement", Record::Acknowledgement(Acknowledgement { at, replica, caller, first: 12, last: 13 })),
+        ("feed-alarm", Record::FeedAlarm(FeedAlarm { at, feed, reason, detail, sequence: 12, line: digest("line") })),
+    ]
 }
 
 /// The kinds of R13, and an evaluation with everything that is known of a client since then.

@@ -19,6 +19,7 @@ mod evidence;
 mod export;
 mod faults;
 mod fetch;
+mod fleet;
 mod fuzz_corpus;
 mod golden;
 mod http;

@@ -34,6 +34,7 @@ fn decide(request: &Request, dossier: &Dossier, rules: &Rules, kills: &KillSet, 
         trace: None,
         known: None,
         address: None,
+        feed: None,
     }));
     (json, record.encode())
 }

@@ -93,6 +93,7 @@ pub(crate) fn in_process(client: &str, document: &str, request: &str, anchor: &s
             outcome,
             trace: None,
             address: None,
+            feed: None,
         };
         drop(black_box((json, Record::Use(record).encode())));
     });

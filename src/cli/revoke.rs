@@ -1,5 +1,7 @@
 //! `revoke`, `revoke list`, `revoke lift`: kill orders.
 
+use std::time::Duration;
+
 use clap::{ArgGroup, Args, Subcommand};
 use serde_json::{Value, json};
 
@@ -7,7 +9,7 @@ use super::context::{Context, json_text};
 use super::failure::Failure;
 use super::paint::Paint;
 use super::remote::Remote;
-use super::{Outcome, table, verify};
+use super::{Outcome, exit, table, verify};
 use countersign::judge::revocation::TargetKind;
 use countersign::revocation::kill_log::KillLog;
 use countersign::service::{KillAction, NewKill, RevokeError};
@@ -17,11 +19,13 @@ Examples:
   countersign revoke --client https://client.example/oauth/metadata.json --reason 'token theft' --ticket INC-7
   countersign revoke --key NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs --reason 'key leaked'
   countersign revoke --anchor acme-registry --reason 'registry compromised' --server http://127.0.0.1:8650
+  countersign revoke --client https://client.example/oauth/metadata.json --reason 'token theft' --wait 5 --server http://127.0.0.1:8650
   countersign revoke list
   countersign revoke lift 7 --reason 'false alarm'
 
 The order is durable and in force when this returns: the next request is denied, without a fetch. Through a running server
-(--server, COUNTERSIGN_ADDR) or, when none runs, on the data directory.";
+(--server, COUNTERSIGN_ADDR) or, when none runs, on the data directory. Replicas that follow this kill log have it a moment later;
+--wait says when all of them do. At a replica no orders are given: name its controller.";
 
 /// Give a kill order: deny from now on.
 #[derive(Args)]
@@ -71,9 +75,9 @@ struct Order {
     /// Who gives the order; default: the user, or the name of the server's token
     #[arg(long)]
     by: Option<String>,
-    /// Wait until the order is in force everywhere; with one replica it always is
-    #[arg(long)]
-    wait: bool,
+    /// Wait until every replica has the order, at most so many seconds; exit code 3 and their names if some have not
+    #[arg(long, value_name = "SECS", num_args = 0..=1, default_missing_value = "10", value_parser = clap::value_parser!(u64).range(0..=3600))]
+    wait: Option<u64>,
 }
 
 #[derive(Args)]
@@ -119,7 +123,8 @@ impl Order {
         let (kind, value) = self.target().ok_or_else(|| usage("no target is named"))?;
         let reason =
             self.reason.clone().filter(|reason| !reason.trim().is_empty()).ok_or_else(|| usage("--reason is empty"))?;
-        let sequence = match Remote::of(context)? {
+        let server = Remote::of(context)?;
+        let sequence = match &server {
             Some(server) => {
                 let body = json!({ kind.name(): value, "reason": reason, "ticket": self.ticket, "by": self.by });
                 sequence_of(&context.block_on(server.send("POST", "/v1/revocations", Some(&body)))??)
@@ -130,8 +135,57 @@ impl Order {
                 give("revoke", NewKill { action, reason, ticket: self.ticket.clone(), by }, context)?
             }
         };
-        Ok(done(context, sequence, &format!("kill order {sequence} is in force: {} {value}", kind.name())))
+        let sentence = format!("kill order {sequence} is in force: {} {value}", kind.name());
+        match self.wait {
+            None => Ok(done(context, sequence, &sentence)),
+            Some(seconds) => wait(context, server.as_ref(), sequence, &sentence, Duration::from_secs(seconds)),
+        }
     }
+}
+
+/// How often it is looked who has the order.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Waits until every replica has an order, and says who has not.
+fn wait(
+    context: &Context,
+    server: Option<&Remote>,
+    sequence: u64,
+    sentence: &str,
+    within: Duration,
+) -> Result<Outcome, Failure> {
+    let (count, missing) = match server {
+        // Nobody follows a directory that no server has.
+        None => (context.config()?.revocation.replicas.len(), context.config()?.revocation.replicas),
+        Some(server) => context.block_on(async {
+            let until = tokio::time::Instant::now() + within;
+            loop {
+                let answer = server.send("GET", "/v1/replicas", None).await?;
+                let (count, missing) = missing(&answer, sequence);
+                if missing.is_empty() || tokio::time::Instant::now() >= until {
+                    return Ok::<_, Failure>((count, missing));
+                }
+                tokio::time::sleep(LOOK).await;
+            }
+        })??,
+    };
+    let text = if context.global.json {
+        json_text(&json!({ "sequence": sequence, "replicas": count, "missing": missing }))
+    } else if missing.is_empty() {
+        format!("{sentence}\nall replicas have it ({count})\n")
+    } else {
+        let (late, names) = (missing.len(), missing.join("\n  "));
+        format!("{sentence}\n{late} of {count} replicas have not acknowledged it; each denies or ends its lease:\n  {names}\n")
+    };
+    Ok(Outcome::done(text).exit(if missing.is_empty() { exit::OK } else { exit::UNRESOLVED }))
+}
+
+/// How many replicas there are, and who lacks an order.
+fn missing(answer: &Value, sequence: u64) -> (usize, Vec<String>) {
+    let replicas = answer.get("replicas").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let has = |replica: &Value| replica.get("applied").and_then(Value::as_u64).is_some_and(|applied| applied >= sequence);
+    let name = |replica: &Value| replica.get("name").and_then(Value::as_str).unwrap_or("?").to_owned();
+    (replicas.len(), replicas.iter().filter(|replica| !has(replica)).map(name).collect())
 }
 
 impl Lift {
@@ -170,6 +224,7 @@ pub(super) fn give(command: &'static str, order: NewKill, context: &Context) -> 
             RevokeError::NoSuchOrder(_) | RevokeError::NoSuchOverride(_) => {
                 Failure::new(command, error, "or name another data directory with --data-dir")
             }
+            RevokeError::Follows(_) => Failure::new(command, error, "name it with --server"),
             RevokeError::Evidence { .. } => Failure::new(command, error, "look at the disk; see `countersign doctor`"),
             error => Failure::new(command, error, "nothing was changed; correct the order or look at the disk"),
         })?;
@@ -191,7 +246,10 @@ fn list(context: &Context) -> Result<Outcome, Failure> {
             let log = KillLog::read_only(&config.data_dir);
             let log =
                 log.map_err(|error| Failure::new(config.data_dir.display(), error, "restore the kill log from a backup"))?;
-            json!({ "orders": log.orders() })
+            let named = config.revocation.replicas.iter();
+            let named: Vec<_> =
+                named.map(|name| json!({ "name": name, "applied": null, "seen_at": null, "named": true })).collect();
+            json!({ "orders": log.orders(), "replicas": named })
         }
     };
     if context.global.json {
@@ -244,6 +302,16 @@ pub(super) fn moment(at: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_lacks_an_order() {
+        let answer = json!({ "replicas": [{ "name": "eu/r1", "applied": 4 }, { "name": "eu/r2", "applied": 3 },
+            { "name": "eu/r3", "applied": null }] });
+        for (sequence, expect) in [(3, vec!["eu/r3"]), (4, vec!["eu/r2", "eu/r3"]), (5, vec!["eu/r1", "eu/r2", "eu/r3"])] {
+            assert_eq!(missing(&answer, sequence), (3, expect.into_iter().map(str::to_owned).collect()));
+        }
+        assert_eq!(missing(&json!({ "replicas": [] }), 1), (0, vec![]));
+    }
 
     #[test]
     fn orders() {

@@ -141,6 +141,8 @@ impl Verify {
     async fn here(&self, request: Request, context: &Context) -> Result<Outcome, Failure> {
         let config = context.config()?;
         let service = open(&config).await?;
+        // At a replica the first proof takes a moment; without it the answer says that it is missing.
+        service.caught_up(std::time::Duration::from_millis(config.revocation.lease_ms)).await;
         let decided = service.decide_once(&request).await;
         let (answer, dossier) =
             decided.map_err(|error| Failure::new(config.data_dir.display(), error, "see `countersign doctor`"))?;

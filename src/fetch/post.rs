@@ -51,7 +51,7 @@ impl Poster {
         cap: usize,
         within: Duration,
     ) -> Result<(u16, String), String> {
-        self.exchange(url, Sent { method: Method::POST, media, body }, cap, within).await
+        self.exchange(url, Sent { media, body, ..Sent::get() }.post(), cap, within).await
     }
 
     /// As [`Self::post`], with GET.
@@ -59,7 +59,16 @@ impl Poster {
     /// # Errors
     /// One sentence.
     pub async fn get(&self, url: &str, cap: usize, within: Duration) -> Result<(u16, String), String> {
-        self.exchange(url, Sent { method: Method::GET, media: None, body: Bytes::new() }, cap, within).await
+        self.exchange(url, Sent::get(), cap, within).await
+    }
+
+    /// As [`Self::get`], with a bearer token if there is one.
+    ///
+    /// # Errors
+    /// One sentence.
+    pub async fn get_as(&self, url: &str, token: Option<&str>, cap: usize, within: Duration) -> Result<(u16, String), String> {
+        let sent = Sent { bearer: token.map(|token| format!("Bearer {token}")), ..Sent::get() };
+        self.exchange(url, sent, cap, within).await
     }
 
     async fn exchange(&self, url: &str, sent: Sent, cap: usize, within: Duration) -> Result<(u16, String), String> {
@@ -88,7 +97,18 @@ impl Poster {
 struct Sent {
     method: Method,
     media: Option<&'static str>,
+    bearer: Option<String>,
     body: Bytes,
+}
+
+impl Sent {
+    const fn get() -> Self {
+        Self { method: Method::GET, media: None, bearer: None, body: Bytes::new() }
+    }
+
+    fn post(self) -> Self {
+        Self { method: Method::POST, ..self }
+    }
 }
 
 async fn speak(
@@ -99,10 +119,13 @@ async fn speak(
 ) -> Result<(u16, String), String> {
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
     let host = uri.authority().map_or("", |authority| authority.as_str());
-    let Sent { method, media, body } = sent;
+    let Sent { method, media, bearer, body } = sent;
     let mut request = hyper::Request::builder().method(method).uri(path).header("host", host);
     if let Some(media) = media {
         request = request.header("content-type", media);
+    }
+    if let Some(bearer) = bearer {
+        request = request.header("authorization", bearer);
     }
     let request = request.body(Full::new(body)).map_err(|error| error.to_string())?;
     let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;

@@ -30,6 +30,8 @@ pub(super) struct Caller(pub(super) Cow<'static, str>);
 
 /// Roles that may ask for decisions.
 pub(super) const VERIFY: &[Role] = &[Role::Verify];
+/// Roles that may follow the kill log: a replica needs no more than a gateway has.
+pub(super) const FOLLOW: &[Role] = &[Role::Verify, Role::Respond, Role::Operate];
 /// Roles that may read.
 pub(super) const RESPOND: &[Role] = &[Role::Respond, Role::Operate];
 /// Roles that may change something.

@@ -17,7 +17,7 @@ pub(super) async fn healthz() -> &'static str {
     "ok\n"
 }
 
-/// Evidence can be written, the kill log is ours and current, rules are loaded, and we are not stopping.
+/// Evidence can be written, the kill log is ours or we have all of the one that we follow, rules are loaded, and we are not stopping.
 #[utoipa::path(get, path = "/readyz", responses((status = 200, description = "ready"), (status = 503, description = "not ready, and why")))]
 pub(super) async fn readyz(State(app): State<App>) -> Response {
     let evidence = match app.service().log().health() {
@@ -27,9 +27,14 @@ pub(super) async fn readyz(State(app): State<App>) -> Response {
         Health::Closed => Err("the evidence log is closed".to_owned()),
         Health::Failed(failure) => Err(failure.to_string()),
     };
-    let kill_log = match app.service().kills().is_writable() {
-        true => Ok(()),
-        false => Err("a write to the kill log failed; restart to go on".to_owned()),
+    let kill_log = match (app.service().kills().is_writable(), app.service().lease()) {
+        (false, _) => Err("a write to the kill log failed; restart to go on".to_owned()),
+        (true, None) => Ok(()),
+        (true, Some((Some(age), lease))) if age <= lease => Ok(()),
+        (true, Some((None, _))) => Err("not caught up with the kill log that is followed yet".to_owned()),
+        (true, Some((Some(age), _))) => {
+            Err(format!("the head of the kill log that is followed was proven {} ms ago", age.as_millis()))
+        }
     };
     let serving = if app.stopping() { Err("stopping".to_owned()) } else { Ok(()) };
     let checks = [("evidence", evidence), ("serving", serving), ("kill_log", kill_log), ("rules", Ok(()))];
@@ -81,6 +86,13 @@ pub(super) fn page(app: &App) -> String {
     gauge("countersign_evidence_signing", u64::from(service.log().not_signing().is_none()));
     gauge("countersign_cached_clients", service.cached_clients());
     gauge("countersign_kill_sequence", service.kills().current().sequence());
+    let sequence = service.kills().current().sequence();
+    let behind = service.replicas().iter().filter(|replica| replica.applied.is_none_or(|applied| applied < sequence)).count();
+    gauge("countersign_kill_feed_replicas_behind", u64::try_from(behind).unwrap_or(u64::MAX));
+    if let Some((age, _)) = service.lease() {
+        // What was never proven is as old as can be.
+        gauge("countersign_kill_feed_age_ms", age.map_or(u64::MAX, |age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)));
+    }
     gauge("countersign_trust_anchors", u64::try_from(service.rules().anchors().len()).unwrap_or(u64::MAX));
     let overrides = service.kills().overrides(service.now());
     let many = |matching: &dyn Fn(&Listed) -> bool| {
@@ -107,6 +119,9 @@ pub(super) fn recorder() -> PrometheusHandle {
         metrics::describe_gauge!("countersign_evidence_signing", "1 while checkpoints are signed.");
         metrics::describe_gauge!("countersign_evidence_witnessed_seconds", "When a witness cosigned last, Unix time.");
         metrics::describe_gauge!("countersign_evidence_contradicted", "1 when a witness has seen more records of this log.");
+        metrics::describe_counter!("countersign_kill_feed_alarms_total", "Answers of the kill feed that are not believed.");
+        metrics::describe_gauge!("countersign_kill_feed_age_ms", "Milliseconds since the head was proven; followers only.");
+        metrics::describe_gauge!("countersign_kill_feed_replicas_behind", "Replicas that lack orders of this kill log.");
         metrics::describe_counter!("countersign_overrides_granted_total", "Override orders in the kill log.");
         metrics::describe_counter!("countersign_overrides_used_total", "Answers that used an override.");
         metrics::describe_gauge!("countersign_overrides_in_force", "Overrides that let a client have more, now.");

@@ -21,6 +21,7 @@ mod decisions;
 mod evidence;
 mod health;
 mod inventory;
+mod kill_log;
 mod log;
 mod openapi;
 mod operate;
@@ -105,6 +106,9 @@ impl App {
     pub fn router(&self) -> Router {
         // Asks for the role and limits the body itself: the server calls it past this router (`server::face`).
         let verify = Router::new().route(decisions::PATH, post(decisions::decide));
+        let follow = Router::new()
+            .route("/v1/kill-log", get(kill_log::feed))
+            .route_layer(middleware::from_fn_with_state((self.clone(), auth::FOLLOW), auth::require));
         let respond = Router::new()
             .route(decisions::PATH, get(evidence::list))
             .route("/v1/decisions/{id}", get(evidence::show))
@@ -113,6 +117,7 @@ impl App {
             .route("/log/{*path}", get(log::file))
             .route("/v1/inventory", get(inventory::inventory))
             .route("/v1/revocations", get(operate::orders))
+            .route("/v1/replicas", get(kill_log::replicas))
             .route("/v1/overrides", get(overrides::list))
             .route("/v1/anchors", get(operate::anchors))
             .route("/v1/clients/{id}", get(operate::client))
@@ -131,6 +136,7 @@ impl App {
             .route("/readyz", get(health::readyz))
             .route("/openapi.json", get(openapi::document));
         verify
+            .merge(follow)
             .merge(respond)
             .merge(operate)
             .merge(open)

@@ -6,7 +6,7 @@ use axum::response::Response;
 use serde::Serialize;
 use utoipa::{OpenApi, ToSchema};
 
-use super::{decisions, evidence, health, inventory, log, operate, overrides, problem};
+use super::{decisions, evidence, health, inventory, kill_log, log, operate, overrides, problem};
 
 /// The answer of `POST /v1/decisions` (CONTRACT section 4). Describes what `judge::render` and `service::answer` write; a test
 /// compares real answers with it.
@@ -102,7 +102,8 @@ struct Source {
     #[serde(rename = "type")]
     kind: String,
     version: u64,
-    age_ms: u64,
+    /// How long ago it was proven that this was the newest; null when it never was.
+    age_ms: Option<u64>,
     state: String,
 }
 
@@ -142,6 +143,8 @@ struct Evidence {
         operate::revoke,
         operate::lift,
         operate::orders,
+        kill_log::feed,
+        kill_log::replicas,
         overrides::grant,
         overrides::list,
         overrides::review,

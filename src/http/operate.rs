@@ -156,16 +156,17 @@ pub(super) fn refused(error: RevokeError) -> Response {
             Problem::bad_request(field, rule).into_response()
         }
         RevokeError::Log(KillLogError::Refused(wrong)) => Problem::bad_request("body", wrong.to_string()).into_response(),
+        error @ RevokeError::Follows(_) => Problem::conflict(error.to_string()).into_response(),
         RevokeError::Target(..) => Problem::bad_request("body", error.to_string()).into_response(),
         RevokeError::Evidence { error, .. } => Problem::unavailable(&crate::service::Unavailable(error)).into_response(),
         error => Problem::internal(error.to_string()).into_response(),
     }
 }
 
-/// All kill orders, lifted ones too.
+/// All kill orders, lifted ones too, and which of them each replica has.
 #[utoipa::path(get, path = "/v1/revocations", responses((status = 200, description = "the orders")))]
 pub(super) async fn orders(State(app): State<App>) -> Response {
-    json_of(&serde_json::json!({ "orders": app.service().kills().orders() }))
+    json_of(&serde_json::json!({ "orders": app.service().kills().orders(), "replicas": app.service().replicas() }))
 }
 
 /// The anchors in force.

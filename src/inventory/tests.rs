@@ -32,6 +32,7 @@ fn resolution(index: u64, seconds: u64, client: ClientFacts) -> Located {
         trace: None,
         known: None,
         address: None,
+        feed: None,
     };
     located(index, Record::Evaluation(Box::new(evaluation)))
 }
@@ -46,6 +47,7 @@ fn used(index: u64, seconds: u64, evaluation: u64) -> Located {
         outcome: outcome(),
         trace: None,
         address: None,
+        feed: None,
     };
     located(index, Record::Use(used))
 }

@@ -14,7 +14,7 @@ use super::history::{Fingerprint, Known};
 use super::metadata::ClientMetadata;
 use super::policy::Permit;
 use super::relief::Relieved;
-use super::revocation::{Standing, Target};
+use super::revocation::{Feed, Standing, Target};
 
 /// How a client was resolved.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -296,6 +296,7 @@ pub struct Decision {
     pub(super) findings: Vec<Finding>,
     pub(super) rules: Digest,
     pub(super) kill_sequence: u64,
+    pub(super) feed: Feed,
     /// Whether the request asked for every finding of an allow too.
     pub(super) explain: bool,
 }
@@ -356,6 +357,11 @@ impl Decision {
     #[must_use]
     pub const fn kill_sequence(&self) -> u64 {
         self.kill_sequence
+    }
+    /// What was known of orders after it.
+    #[must_use]
+    pub const fn feed(&self) -> Feed {
+        self.feed
     }
     /// The first reason in stage order; `ok` for an allow.
     #[must_use]

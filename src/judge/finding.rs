@@ -80,6 +80,7 @@ checks! {
     AnchorApproval "anchor.approval" "PRODUCT R3";
     AnchorClass "anchor.class" "PRODUCT R3";
     RevocationKillLog "revocation.kill_log" "PRODUCT R10";
+    RevocationKillFeed "revocation.kill_feed" "DESIGN 6";
     RevocationStatus "revocation.status" "PRODUCT R10";
     RedirectUriRegistered "redirect_uri.registered" "RFC 9700 4.1.3";
     GrantType "grant.type" "RFC 7591 2";

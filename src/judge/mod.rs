@@ -40,7 +40,7 @@ mod statement;
 pub use decision::{Decision, Method, Resolved, Verdict};
 pub use dossier::{Dossier, Want};
 pub use finding::{Check, Finding, Refusal, Stop};
-pub use revocation::KillSet;
+pub use revocation::{Feed, KillSet};
 pub use rules::{Rules, RulesError, RulesSource};
 
 use anchors::Anchor;
@@ -92,6 +92,7 @@ pub fn judge(request: &Request, dossier: &Dossier, rules: &Rules, kills: &KillSe
                 findings,
                 rules: rules.digest(),
                 kill_sequence: kills.sequence(),
+                feed: kills.feed(),
                 explain: true,
             };
             decision.findings.push(failed(&refusal));
@@ -229,6 +230,7 @@ impl Look<'_> {
             findings,
             rules: self.rules.digest(),
             kill_sequence: self.kills.sequence(),
+            feed: self.kills.feed(),
             explain: self.request.options.explain,
         }
     }

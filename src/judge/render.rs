@@ -76,11 +76,12 @@ impl Decision {
             (None, Code::RevocationSuspended) => State::Suspended,
             (None, _) => State::Unknown,
         };
-        let log = if killed { State::Killed } else { State::Good };
+        let log = if killed { State::Killed } else { self.feed.state() };
+        let (version, age_ms) = (self.kill_sequence(), self.feed.age_ms());
         RevocationView {
             state: state.name(),
             handle: client.map_or_else(|| Part::Now(self.named()), |client| Part::Written(&client.shown.handles)),
-            sources: [SourceView { kind: "kill_log", version: self.kill_sequence(), age_ms: 0, state: log.name() }],
+            sources: [SourceView { kind: "kill_log", version, age_ms, state: log.name() }],
         }
     }
 }
@@ -305,7 +306,8 @@ struct SourceView {
     #[serde(rename = "type")]
     kind: &'static str,
     version: u64,
-    age_ms: u64,
+    /// Null when nothing was proven yet.
+    age_ms: Option<u64>,
     state: &'static str,
 }
 

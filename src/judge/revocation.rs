@@ -82,9 +82,57 @@ pub(super) fn host_of(id: &str) -> Option<&str> {
     (!host.is_empty()).then_some(host)
 }
 
-/// The orders in force after some entry of the kill log.
+/// Whether the orders that a decision sees are all that there were, when it was made (DESIGN section 6, "Lease").
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Feed {
+    /// They are of this verifier's own kill log: nobody else gives any.
+    #[default]
+    Own,
+    /// They are of a kill log that is followed.
+    Followed {
+        /// How long ago the question was sent whose answer proved that none was missing; `None` when none ever did.
+        age_ms: Option<u64>,
+        /// How old that may be.
+        lease_ms: u64,
+    },
+}
+
+impl Feed {
+    /// Why it cannot be told whether a kill order is missing, if it cannot.
+    fn lapsed(self) -> Option<String> {
+        match self {
+            Self::Own => None,
+            Self::Followed { age_ms: Some(age), lease_ms } if age <= lease_ms => None,
+            Self::Followed { age_ms: Some(age), lease_ms } => Some(format!(
+                "that no kill order is missing was proven {age} ms ago, and may be acted on for {lease_ms} ms; is the controller reachable?"
+            )),
+            Self::Followed { age_ms: None, .. } => {
+                Some("that no kill order is missing was not proven since the start; is the controller reachable?".into())
+            }
+        }
+    }
+
+    pub(super) const fn age_ms(self) -> Option<u64> {
+        match self {
+            Self::Own => Some(0),
+            Self::Followed { age_ms, .. } => age_ms,
+        }
+    }
+
+    pub(super) fn state(self) -> State {
+        if self.lapsed().is_some() { State::Unknown } else { State::Good }
+    }
+}
+
+/// The orders in force after some entry of the kill log, and what is known of those after it. Cheap to clone.
 #[derive(Clone, Default, Debug)]
 pub struct KillSet {
+    orders: Arc<Orders>,
+    feed: Feed,
+}
+
+#[derive(Clone, Default, Debug)]
+struct Orders {
     sequence: u64,
     killed: HashMap<Target, Vec<u64>>,
     /// By client, the latest last. Shared: a set is copied at each order.
@@ -92,65 +140,86 @@ pub struct KillSet {
 }
 
 impl KillSet {
+    /// The same orders, with what is known of those after them when a decision is made.
+    #[must_use]
+    pub fn as_of(&self, feed: Feed) -> Self {
+        Self { orders: Arc::clone(&self.orders), feed }
+    }
+
+    /// What is known of orders after these.
+    #[must_use]
+    pub const fn feed(&self) -> Feed {
+        self.feed
+    }
+
+    fn change(&mut self, sequence: u64) -> &mut Orders {
+        let orders = Arc::make_mut(&mut self.orders);
+        orders.sequence = sequence;
+        orders
+    }
+
     /// Applies an order that kills. Orders are applied in the order of their sequence numbers.
     pub fn kill(&mut self, sequence: u64, target: Target) {
-        self.killed.entry(target).or_default().push(sequence);
-        self.sequence = sequence;
+        self.change(sequence).killed.entry(target).or_default().push(sequence);
     }
 
     /// Applies an order that lifts another; that one alone, should several name the same target.
     pub fn lift(&mut self, sequence: u64, lifted: u64) {
-        self.killed.retain(|_, orders| {
+        let all = self.change(sequence);
+        all.killed.retain(|_, orders| {
             orders.retain(|order| *order != lifted);
             !orders.is_empty()
         });
-        self.overrides.retain(|_, orders| {
+        all.overrides.retain(|_, orders| {
             orders.retain(|order| order.sequence() != lifted);
             !orders.is_empty()
         });
-        self.sequence = sequence;
     }
 
     /// Applies an order that lets a client have more than the rules give it.
     pub fn grant_override(&mut self, client: &str, given: Override) {
-        self.sequence = given.sequence();
-        self.overrides.entry(Target::new(TargetKind::Client, client)).or_default().push(Arc::new(given));
+        self.change(given.sequence())
+            .overrides
+            .entry(Target::new(TargetKind::Client, client))
+            .or_default()
+            .push(Arc::new(given));
     }
 
     /// Applies an order that changes nobody's state: a review.
-    pub const fn advance(&mut self, sequence: u64) {
-        self.sequence = sequence;
+    pub fn advance(&mut self, sequence: u64) {
+        self.change(sequence);
     }
 
     /// The latest override of a client that is in force: given before, not lifted, not expired.
     #[must_use]
     pub fn override_for(&self, client: &str, at: Timestamp) -> Option<&Override> {
-        if self.overrides.is_empty() {
+        if self.orders.overrides.is_empty() {
             return None;
         }
-        let given = self.overrides.get(&Target::new(TargetKind::Client, client))?;
+        let given = self.orders.overrides.get(&Target::new(TargetKind::Client, client))?;
         given.iter().rev().map(Arc::as_ref).find(|order| order.is_running(at))
     }
 
     /// How many overrides are in force.
     #[must_use]
     pub fn overrides_in_force(&self, at: Timestamp) -> usize {
-        self.overrides.values().flatten().filter(|order| order.is_running(at)).count()
+        self.orders.overrides.values().flatten().filter(|order| order.is_running(at)).count()
     }
 
     /// The sequence number of the last order applied; 0 before the first.
     #[must_use]
-    pub const fn sequence(&self) -> u64 {
-        self.sequence
+    pub fn sequence(&self) -> u64 {
+        self.orders.sequence
     }
 
     /// The order that kills one of these targets, if there is one.
     #[must_use]
     pub fn find(&self, targets: impl IntoIterator<Item = Target>) -> Option<u64> {
-        if self.killed.is_empty() {
+        let killed = &self.orders.killed;
+        if killed.is_empty() {
             return None;
         }
-        targets.into_iter().find_map(|target| self.killed.get(&target).and_then(|orders| orders.first().copied()))
+        targets.into_iter().find_map(|target| killed.get(&target).and_then(|orders| orders.first().copied()))
     }
 
     /// Refuses when a kill order names one of the targets.
@@ -222,8 +291,8 @@ impl Standing {
 /// when the client was cached.
 ///
 /// # Errors
-/// `revocation.killed`; `revocation.unknown` when a statement names a status list and the anchor's `on_unknown` is closed, unless an
-/// override lifts that.
+/// `revocation.killed`; `revocation.unknown` when the lease of a replica has ended, or when a statement names a status list and the
+/// anchor's `on_unknown` is closed, unless an override lifts that.
 /// Status lists are not read by this version, so their state is always UNKNOWN, never GOOD.
 pub(super) fn check(
     targets: &[Target],
@@ -236,8 +305,17 @@ pub(super) fn check(
     kills.check(targets.iter().copied())?;
     findings.push(Finding::held(Check::RevocationKillLog));
     let kill_sequence = kills.sequence();
+    // No anchor's `on_unknown` lets this through: it is about every client, and about orders that nobody here can know.
+    let mut state = State::Good;
+    if let Some(detail) = kills.feed().lapsed() {
+        relief.lift(Err(Refusal::transient(Code::RevocationUnknown, Check::RevocationKillFeed, detail.as_str())))?;
+        findings.push(Finding::not_held(Check::RevocationKillFeed, detail));
+        state = State::Unknown;
+    } else if kills.feed() != Feed::Own {
+        findings.push(Finding::held(Check::RevocationKillFeed));
+    }
     if !names_status {
-        return Ok(Standing { state: State::Good, kill_sequence });
+        return Ok(Standing { state, kill_sequence });
     }
     let detail = "the statement names a status list, which this version does not read";
     if anchor.revocation.on_unknown != OnUnknown::OpenRecorded {

@@ -245,7 +245,7 @@ impl Run<'_> {
     fn again(&self, epoch: u32, used: &Use, client: &Client) -> Result<(Decision, Decision), Arc<str>> {
         let archive = self.data.archive(epoch);
         let request = request(&used.request, used.ip.as_deref(), &archive)?;
-        let kills = orders_at(used.kill_sequence, &archive)?;
+        let kills = orders_at(used.kill_sequence, used.feed.as_ref(), &archive)?;
         let side = |resolved: &Option<Arc<Resolved>>, rules: &Rules| {
             let client = resolved.as_ref().ok_or("its evaluation does not resolve the client now")?;
             judge_again(&request, client, rules, &kills, used.at)

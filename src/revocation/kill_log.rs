@@ -3,27 +3,31 @@
 //!
 //! `<data_dir>/kill/log.jws`, one compact JWS a line. Each line names the digest of the line before, and sequence numbers have no gap,
 //! so a follower notices loss and reordering whatever the transport did. Nothing is erased: a lift is an order too. One writer
-//! (a lock); readers need no lock. An order that `KillLog::append` has returned is durable.
+//! (a lock); readers need no lock. An order that `KillLog::append` has returned is durable. A replica keeps the lines that another
+//! log's writer signed in the same form (`follow`), and can sign nothing.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use data_encoding::BASE64URL_NOPAD;
 use ed25519_dalek::VerifyingKey;
 
 use crate::evidence::{Disk, Lock, NotLocked, Storage as _, create_dirs};
-use crate::publisher::keys::SigningKey;
+use crate::publisher::keys::{self, SigningKey};
 use crate::values::Digest;
 
 mod error;
+mod follow;
+mod head;
 mod order;
 mod verify;
 
 pub use error::{KillLogError, Wrong};
+pub use follow::Taken;
+pub use head::{Head, NONCE, is_nonce};
 pub use order::{Act, Action, NewOrder, Order, Target, Terms};
-pub use verify::{ENTRIES_MAX, ENTRY_MAX, MAX_TEXT, OVERRIDE_MAX, Verifier};
+pub use verify::{ENTRIES_MAX, ENTRY_MAX, MAX_LINE, MAX_TEXT, OVERRIDE_MAX, Verifier};
 
 use verify::TYPE;
 
@@ -37,7 +41,8 @@ pub struct KillLog {
 
 #[derive(Debug)]
 struct Writer {
-    key: SigningKey,
+    /// None for the log of another writer, which is followed.
+    key: Option<SigningKey>,
     file: File,
     path: PathBuf,
     length: u64,
@@ -52,19 +57,19 @@ impl KillLog {
     /// # Errors
     /// When another process has it open, or a line is not as it was written, naming the line and the reason.
     pub fn open(data_dir: &Path) -> Result<Self, KillLogError> {
+        let lock = lock(data_dir)?;
+        let key = SigningKey::load_or_create(&data_dir.join("keys").join("kill.key"))?;
+        Self::open_locked(data_dir, key.verifying_key(), Some(key), lock)
+    }
+
+    fn open_locked(data_dir: &Path, public: VerifyingKey, key: Option<SigningKey>, lock: Lock) -> Result<Self, KillLogError> {
         let dir = data_dir.join("kill");
         let path = dir.join("log.jws");
-        create_dirs(&Disk, &dir).map_err(KillLogError::io(&dir, "create"))?;
-        let lock = Lock::take(&dir.join("LOCK")).map_err(|refused| match refused {
-            NotLocked::Held(holder) => KillLogError::Locked { file: path.clone(), holder },
-            NotLocked::Io(source) => KillLogError::Io { path: dir.join("LOCK"), what: "lock", source },
-        })?;
-        let key = SigningKey::load_or_create(&data_dir.join("keys").join("kill.key"))?;
-        publish(&dir, &key)?;
+        publish(&dir, &public)?;
         let open = OpenOptions::new().read(true).append(true).create(true).mode(0o640).open(&path);
         let file = open.map_err(KillLogError::io(&path, "open"))?;
         Disk.fsync_dir(&dir).map_err(KillLogError::io(&dir, "fsync"))?;
-        let (verified, lines, length) = read(&path, key.verifying_key())?;
+        let (verified, lines, length) = read(&path, public)?;
         if file.metadata().map_err(KillLogError::io(&path, "look at"))?.len() != length {
             tracing::warn!(file = %path.display(), length, "an unfinished kill order, which nobody was told of, is cut off");
             file.set_len(length).map_err(KillLogError::io(&path, "truncate"))?;
@@ -103,11 +108,12 @@ impl KillLog {
         if writer.broken {
             return Err(KillLogError::Broken);
         }
+        let key = writer.key.as_ref().ok_or(KillLogError::Follows)?;
         let (seq, prev) = self.verified.head();
         let order = new.at_place(seq.saturating_add(1), prev);
         self.verified.check(&order)?;
         let payload = serde_json::to_vec(&order).map_err(|error| Wrong::Shape(error.to_string()))?;
-        let line = writer.key.sign_compact(&[("typ", TYPE.into())], &payload);
+        let line = key.sign_compact(&[("typ", TYPE.into())], &payload);
         // What could not be read back is not written either.
         let mut verified = self.verified.verify(&line).map(|_| line)?;
         verified.push('\n');
@@ -118,7 +124,7 @@ impl KillLog {
         Ok(self.verified.orders().last().ok_or(Wrong::NotJws)?)
     }
 
-    /// Whether an order could be given now: open for writing, and no earlier write failed.
+    /// Whether a line could be written now: open for writing, and no earlier write failed.
     #[must_use]
     pub fn is_writable(&self) -> bool {
         self.writer.as_ref().is_some_and(|writer| !writer.broken)
@@ -165,6 +171,16 @@ impl Writer {
     }
 }
 
+/// One process writes a data directory.
+fn lock(data_dir: &Path) -> Result<Lock, KillLogError> {
+    let dir = data_dir.join("kill");
+    create_dirs(&Disk, &dir).map_err(KillLogError::io(&dir, "create"))?;
+    Lock::take(&dir.join("LOCK")).map_err(|refused| match refused {
+        NotLocked::Held(holder) => KillLogError::Locked { file: dir.join("log.jws"), holder },
+        NotLocked::Io(source) => KillLogError::Io { path: dir.join("LOCK"), what: "lock", source },
+    })
+}
+
 /// Verifies all whole lines; also says how many bytes they have.
 fn read(path: &Path, key: VerifyingKey) -> Result<(Verifier, Vec<String>, u64), KillLogError> {
     let bytes = std::fs::read(path).map_err(KillLogError::io(path, "read"))?;
@@ -191,20 +207,19 @@ fn public_key_path(dir: &Path) -> PathBuf {
 fn parse_public(text: &[u8]) -> Option<VerifyingKey> {
     let jwk: serde_json::Value = serde_json::from_slice(text).ok()?;
     let okp = jwk.get("kty")? == "OKP" && jwk.get("crv")? == "Ed25519";
-    let x = BASE64URL_NOPAD.decode(jwk.get("x")?.as_str()?.as_bytes()).ok()?;
-    VerifyingKey::from_bytes(&x.try_into().ok().filter(|_| okp)?).ok()
+    keys::parse_public(jwk.get("x")?.as_str()?).filter(|_| okp)
 }
 
 /// Leaves the public key beside the log, so that readers need no access to the private one. Refuses another key than the one there:
 /// the lines would not verify.
-fn publish(dir: &Path, key: &SigningKey) -> Result<(), KillLogError> {
+fn publish(dir: &Path, key: &VerifyingKey) -> Result<(), KillLogError> {
     let path = public_key_path(dir);
     match std::fs::read(&path) {
-        Ok(text) if parse_public(&text) == Some(key.verifying_key()) => Ok(()),
+        Ok(text) if parse_public(&text) == Some(*key) => Ok(()),
         Ok(_) => Err(KillLogError::PublicKey(path)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let draft = path.with_extension("new");
-            let written = std::fs::write(&draft, key.public_jwk().to_string())
+            let written = std::fs::write(&draft, keys::public_jwk(key).to_string())
                 .and_then(|()| File::open(&draft)?.sync_all())
                 .and_then(|()| std::fs::rename(&draft, &path));
             written.map_err(KillLogError::io(&path, "write"))

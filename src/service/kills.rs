@@ -5,13 +5,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::ArcSwap;
 use data_encoding::BASE64URL_NOPAD;
 
-use super::kill_set;
+use tokio::sync::watch;
+
+use super::{Service, kill_set};
+use crate::config::Config;
 use crate::evidence::AppendError;
 use crate::judge::KillSet;
 use crate::judge::revocation::TargetKind;
 use crate::overrides::{self, Listed};
 use crate::record::{self, Record, Revocation};
-use crate::revocation::kill_log::{Act, Action, KillLog, KillLogError, NewOrder, Order, Target, Terms};
+use crate::revocation::feed::{self, Accepted, PAGE_BYTES, Page};
+use crate::revocation::kill_log::{Act, Action, Head, KillLog, KillLogError, NewOrder, Order, Target, Terms, Wrong};
 use crate::values::{Digest, Timestamp};
 
 /// The kill log and the set that it makes.
@@ -19,6 +23,8 @@ use crate::values::{Digest, Timestamp};
 pub struct Kills {
     log: Arc<Mutex<KillLog>>,
     set: ArcSwap<KillSet>,
+    /// The last order that is in force.
+    news: watch::Sender<u64>,
 }
 
 /// An order to be given.
@@ -70,15 +76,24 @@ pub enum RevokeError {
         /// Why.
         error: AppendError,
     },
+    /// We follow another log, whose writer alone gives orders.
+    #[error("this replica follows {0}: give the order to that controller")]
+    Follows(String),
     /// The thread that writes it died.
     #[error("the kill log's thread died")]
     Thread,
 }
 
 impl Kills {
-    pub(super) fn new(log: KillLog) -> Self {
-        let set = ArcSwap::from_pointee(kill_set(log.orders()));
-        Self { log: Arc::new(Mutex::new(log)), set }
+    /// Opens our own kill log, or the one that is kept of the controller's.
+    pub(super) fn open(config: &Config) -> Result<Self, KillLogError> {
+        let log = match config.revocation.key() {
+            Some(controller) => KillLog::follow(&config.data_dir, controller)?,
+            None => KillLog::open(&config.data_dir)?,
+        };
+        let set = kill_set(log.orders());
+        let news = watch::Sender::new(set.sequence());
+        Ok(Self { log: Arc::new(Mutex::new(log)), set: ArcSwap::from_pointee(set), news })
     }
 
     /// The orders in force now.
@@ -121,10 +136,108 @@ impl Kills {
             Ok::<_, RevokeError>((given, line, kill_set(log.orders())))
         });
         let (order, line, set) = written.await.map_err(|_| RevokeError::Thread)??;
-        // Two orders given at once may get here in either order; the set of the later one wins.
-        self.set.rcu(|current| if current.sequence() > set.sequence() { Arc::clone(current) } else { Arc::new(set.clone()) });
+        self.put_in_force(&set);
         log_line(&order);
         Ok((order.seq, evidence_of(&order, line)))
+    }
+
+    /// The number of the last order that is in force.
+    pub(super) fn sequence(&self) -> u64 {
+        self.set.load().sequence()
+    }
+
+    /// Says when orders come into force: the number of the last.
+    pub(super) fn news(&self) -> watch::Receiver<u64> {
+        self.news.subscribe()
+    }
+
+    /// The last order of the log and the digest of its line.
+    pub(super) fn head(&self) -> (u64, Digest) {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner).head()
+    }
+
+    /// Reads a head of the log that is followed.
+    pub(super) fn verify_head(&self, jws: &str, nonce: &str) -> Result<Head, Wrong> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner).verify_head(jws, nonce)
+    }
+
+    /// The signed lines after one, at most so many and not after another; with a head that answers this nonce, of the same moment.
+    pub(super) async fn page(
+        &self,
+        after: u64,
+        until: Option<u64>,
+        limit: usize,
+        nonce: Option<String>,
+        at: Timestamp,
+    ) -> Result<Page, RevokeError> {
+        let log = Arc::clone(&self.log);
+        // The lock is held while an order waits for the disk.
+        let page = tokio::task::spawn_blocking(move || {
+            let log = log.lock().unwrap_or_else(PoisonError::into_inner);
+            let head = nonce.map(|nonce| log.sign_head(&nonce, at)).transpose()?;
+            let until = until.unwrap_or(u64::MAX).min(log.head().0);
+            let wanted = usize::try_from(until.saturating_sub(after)).unwrap_or(usize::MAX);
+            let (mut bytes, mut lines) = (0_usize, Vec::new());
+            for line in log.lines_after(after).iter().take(wanted.min(limit)) {
+                bytes = bytes.saturating_add(line.len());
+                if bytes > PAGE_BYTES && !lines.is_empty() {
+                    break;
+                }
+                lines.push(line.clone());
+            }
+            Ok::<_, KillLogError>(Page { head, more: lines.len() < wanted, lines })
+        });
+        Ok(page.await.map_err(|_| RevokeError::Thread)??)
+    }
+
+    /// Takes a page of the log that is followed. Returns when its orders are durable and in force, with the records of them.
+    pub(super) async fn take(&self, page: Page, nonce: String) -> Result<(Vec<Record>, Accepted), RevokeError> {
+        let log = Arc::clone(&self.log);
+        let taken = tokio::task::spawn_blocking(move || {
+            let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
+            let before = log.orders().len();
+            let accepted = feed::accept(&mut log, &page, &nonce)?;
+            let orders = log.orders().get(before..).unwrap_or_default();
+            let one = |(order, line): (&Order, &String)| {
+                log_line(order);
+                evidence_of(order, Digest::of(line.as_bytes()))
+            };
+            let records: Vec<Record> = orders.iter().zip(&page.lines).map(one).collect();
+            let set = (!orders.is_empty()).then(|| kill_set(log.orders()));
+            Ok::<_, KillLogError>((records, accepted, set))
+        });
+        let (records, accepted, set) = taken.await.map_err(|_| RevokeError::Thread)??;
+        if let Some(set) = set {
+            self.put_in_force(&set);
+        }
+        Ok((records, accepted))
+    }
+
+    fn put_in_force(&self, set: &KillSet) {
+        // Two orders given at once may get here in either order; the set of the later one wins.
+        self.set.rcu(|current| if current.sequence() > set.sequence() { Arc::clone(current) } else { Arc::new(set.clone()) });
+        self.news.send_replace(self.sequence());
+    }
+}
+
+impl Service {
+    /// Gives a kill order: durable in the kill log, in force, recorded as evidence, in this order.
+    ///
+    /// # Errors
+    /// When the order is malformed or cannot be made durable, or is not ours to give. A failure after the first step leaves the order in
+    /// force.
+    pub async fn revoke(&self, order: NewKill) -> Result<u64, RevokeError> {
+        if let Some(controller) = self.follows() {
+            return Err(RevokeError::Follows(controller.to_owned()));
+        }
+        let inner = Arc::clone(&self.0);
+        // In a task of its own: an order whose giver hangs up is carried out whole, or it would be durable and not in force.
+        let given = tokio::spawn(async move {
+            let (sequence, record) = inner.kills.give(order, inner.clock.now()).await?;
+            let recorded = inner.ledger.append(&record, &[]).await;
+            recorded.map(|_| sequence).map_err(|error| RevokeError::Evidence { sequence, error })
+        });
+        given.await.map_err(|_| RevokeError::Thread)?
     }
 }
 

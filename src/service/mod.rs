@@ -12,12 +12,13 @@ use crate::evidence::{AppendError, EvidenceLog, LogReader};
 use crate::fetch::Fetcher;
 use crate::judge::dossier::{Absence, Exhibit, Outcome};
 use crate::judge::{Decision, Dossier, KillSet, Resolved, Rules, Step, Want, judge, judge_with};
-use crate::record::{ClientFacts, Evaluation, KnownRef, OutcomeRef, Record, RulesChange, Use};
+use crate::record::{ClientFacts, Evaluation, FeedRef, KnownRef, OutcomeRef, Record, RulesChange, Use};
 use crate::rules::LiveRules;
 use crate::values::{ClientIdUrl, ClientRef, Code, Digest, Request, Timestamp};
 
 mod answer;
 mod events;
+mod fleet;
 mod flight;
 mod kills;
 mod ledger;
@@ -29,10 +30,12 @@ mod published;
 mod witnessing;
 
 pub use answer::{Answer, CacheState};
+pub use fleet::{FeedError, Question, Replica};
 pub use kills::{KillAction, Kills, NewKill, RevokeError};
 pub use open::{OpenError, fetch_options, kill_set};
 
 use events::Granted;
+use fleet::Fleet;
 use flight::{Flights, Landed};
 use ledger::Ledger;
 use memo::{Histories, Principals, Remembered, Rulings};
@@ -62,6 +65,7 @@ struct Inner {
     rules: LiveRules,
     reloading: tokio::sync::Mutex<()>,
     kills: Kills,
+    fleet: Fleet,
     fetcher: Fetcher,
     ledger: Ledger,
     reader: Arc<LogReader>,
@@ -220,21 +224,6 @@ impl Service {
         self.0.cache.entry_count()
     }
 
-    /// Gives a kill order: durable in the kill log, in force, recorded as evidence, in this order.
-    ///
-    /// # Errors
-    /// When the order is malformed or cannot be made durable. A failure after the first step leaves the order in force.
-    pub async fn revoke(&self, order: NewKill) -> Result<u64, RevokeError> {
-        let inner = Arc::clone(&self.0);
-        // In a task of its own: an order whose giver hangs up is carried out whole, or it would be durable and not in force.
-        let given = tokio::spawn(async move {
-            let (sequence, record) = inner.kills.give(order, inner.clock.now()).await?;
-            let recorded = inner.ledger.append(&record, &[]).await;
-            recorded.map(|_| sequence).map_err(|error| RevokeError::Evidence { sequence, error })
-        });
-        given.await.map_err(|_| RevokeError::Thread)?
-    }
-
     /// Stops: everything appended becomes durable.
     ///
     /// # Errors
@@ -284,14 +273,14 @@ impl Inner {
     }
 
     fn reassess(&self, request: &Request, entry: &Entry) -> Option<Decision> {
-        let (rules, kills) = (self.rules.look(), self.kills.look());
+        let rules = self.rules.look();
         let memo = Remembered { rulings: &entry.rulings, principals: &self.principals };
-        judge_with(request, &entry.client, &rules, &kills, self.clock.now(), &memo)
+        self.now_with_kills(|kills, at| judge_with(request, &entry.client, &rules, kills, at, &memo))
     }
 
     fn step(&self, request: &Request, dossier: &Dossier) -> Result<(Decision, Arc<Rules>), Vec<Want>> {
-        let (rules, kills) = (self.rules.current(), self.kills.current());
-        match judge(request, dossier, &rules, &kills, self.clock.now()) {
+        let rules = self.rules.current();
+        match self.now_with_kills(|kills, at| judge(request, dossier, &rules, kills, at)) {
             Step::Decided(decision) => Ok((decision, rules)),
             Step::Need(wants) => Err(wants),
         }
@@ -435,6 +424,7 @@ impl Inner {
             trace,
             known: dossier.known().map(KnownRef::of),
             address: from.as_ref().map(|from| from.commitment),
+            feed: FeedRef::of(decision.feed()),
         }));
         let mut blobs = vec![(shape.digest, &*shape.bytes), (rules.digest(), &**rules.bytes())];
         for (_, exhibit) in dossier.iter() {
@@ -464,6 +454,7 @@ impl Inner {
             outcome: OutcomeRef::of(&decision, &json),
             trace,
             address: from.as_ref().map(|from| from.commitment),
+            feed: FeedRef::of(decision.feed()),
         });
         let receipt = self.ledger.append_from(&record, &[(shape.digest, &*shape.bytes)], from).await?;
         if let Some(names) = entry.granted.news(&decision) {

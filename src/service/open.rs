@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::fleet::Fleet;
 use super::flight::Flights;
 use super::kills::Kills;
 use super::ledger::Ledger;
@@ -19,7 +20,7 @@ use crate::judge::{KillSet, RulesError};
 use crate::keep::{KeepError, Known};
 use crate::publisher::keys::{KeyError, log::LogKey};
 use crate::record::{Gap, Record, Start};
-use crate::revocation::kill_log::{Action, KillLog, KillLogError, Order, Terms};
+use crate::revocation::kill_log::{Action, KillLogError, Order, Terms};
 use crate::rules::LiveRules;
 
 /// Why a service cannot be opened. Each says what to do.
@@ -45,6 +46,9 @@ pub enum OpenError {
     /// There is no key to sign the evidence log with.
     #[error("evidence: {0}")]
     LogKey(#[from] KeyError),
+    /// The kill log that is followed cannot be asked.
+    #[error("{0}")]
+    Feed(String),
     /// The fetcher cannot be set up.
     #[error("fetch: {0}")]
     Fetcher(#[from] FetcherError),
@@ -63,11 +67,12 @@ impl Service {
     /// As [`OpenError`] says.
     pub async fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
         let rules = LiveRules::start(config)?;
-        let kills = Kills::new(KillLog::open(&config.data_dir)?);
+        let kills = Kills::open(config)?;
         let fetcher = Fetcher::new(fetch_options(config), Arc::clone(&clock))?;
         let reserve_bytes = config.evidence.reserve_mb.saturating_mul(1 << 20);
         let key = Arc::new(LogKey::load_or_create(&config.log_key())?);
         let poster = Poster::new(&config.fetch.extra_roots)?;
+        let fleet = Fleet::of(config, &poster).map_err(OpenError::Feed)?;
         let Known { epochs: elsewhere, next_pack } = published::known(config, &key, &poster).await?;
         let patience = Duration::from_millis(config.http.request_timeout_ms);
         let dir = config.data_dir.join("evidence");
@@ -111,6 +116,7 @@ impl Service {
             rules,
             reloading,
             kills,
+            fleet,
             fetcher,
             ledger,
             reader,
@@ -120,7 +126,9 @@ impl Service {
             flights,
             patience,
         };
-        Ok(Self(Arc::new(inner)))
+        let service = Self(Arc::new(inner));
+        service.start_following();
+        Ok(service)
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod dns;
 pub(crate) mod origin;
+pub(crate) mod wire;
 
 use std::path::Path;
 

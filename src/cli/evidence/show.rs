@@ -139,6 +139,10 @@ fn fields(record: &Record) -> Value {
             "finding": r.finding, "ticket": r.ticket, "by": r.by, "line": r.line }),
         Record::Retention(r) => json!({ "at": r.at, "before": r.before, "deleted": r.deleted }),
         Record::Erasure(r) => json!({ "at": r.at, "before": r.before, "days": r.days }),
+        Record::Acknowledgement(r) => json!({ "at": r.at, "replica": r.replica, "caller": r.caller, "first": r.first,
+            "last": r.last }),
+        Record::FeedAlarm(r) => json!({ "at": r.at, "feed": r.feed, "reason": r.reason, "detail": r.detail,
+            "sequence": r.sequence, "line": r.line }),
         Record::AnchorChange(r) | Record::PolicyChange(r) => json!({ "at": r.at, "rules": r.rules, "before": r.before,
             "added": r.added, "removed": r.removed, "changed": r.changed, "left_out": r.left_out }),
     }

@@ -108,8 +108,7 @@ impl SigningKey {
     /// The public half as a JWK with `alg`, `use` and `kid`.
     #[must_use]
     pub fn public_jwk(&self) -> Value {
-        let x = BASE64URL_NOPAD.encode(self.key.verifying_key().as_bytes());
-        json!({"kty": "OKP", "crv": "Ed25519", "x": x, "alg": "EdDSA", "use": "sig", "kid": self.kid})
+        public_jwk(&self.key.verifying_key())
     }
 
     /// Signs bytes as a compact JWS (RFC 7515). The header has `alg`, `kid` and these members; it cannot be made to say another `alg`
@@ -136,6 +135,20 @@ impl std::fmt::Debug for SigningKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("SigningKey").field("kid", &self.kid).finish_non_exhaustive()
     }
+}
+
+/// A public key as a JWK with `alg`, `use` and `kid`.
+#[must_use]
+pub fn public_jwk(key: &VerifyingKey) -> Value {
+    let x = BASE64URL_NOPAD.encode(key.as_bytes());
+    json!({"kty": "OKP", "crv": "Ed25519", "x": x, "alg": "EdDSA", "use": "sig", "kid": thumbprint(key)})
+}
+
+/// Reads a public key from its `x` (RFC 8037 section 2): 43 characters of base64url.
+#[must_use]
+pub fn parse_public(x: &str) -> Option<VerifyingKey> {
+    let x = BASE64URL_NOPAD.decode(x.as_bytes()).ok()?;
+    VerifyingKey::from_bytes(&x.try_into().ok()?).ok()
 }
 
 /// The RFC 7638 thumbprint of an Ed25519 public key: its required members in order (RFC 8037 section 2), hashed.

@@ -21,6 +21,9 @@ pub enum Wrong {
     /// The signature does not verify.
     #[error("the signature is wrong")]
     Signature,
+    /// A head that was signed for another question: an old one, played again.
+    #[error("the head answers another question than the one that was asked")]
+    Nonce,
     /// The payload is not an order.
     #[error("not an order: {0}")]
     Shape(String),
@@ -84,6 +87,9 @@ pub enum KillLogError {
         /// Who has it.
         holder: Holder,
     },
+    /// The log is another writer's, which alone signs orders.
+    #[error("this kill log follows another one; orders are given there")]
+    Follows,
     /// Opened for reading only.
     #[error("the kill log was opened for reading only")]
     ReadOnly,

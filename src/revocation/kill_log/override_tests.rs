@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use data_encoding::BASE64URL_NOPAD;
+
 use super::*;
 use crate::judge::revocation::TargetKind;
 use crate::values::Timestamp;

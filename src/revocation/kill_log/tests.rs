@@ -1,4 +1,5 @@
-use super::verify::MAX_LINE;
+use data_encoding::BASE64URL_NOPAD;
+
 use super::*;
 use crate::judge::revocation::TargetKind;
 use crate::values::Timestamp;

@@ -23,7 +23,7 @@ pub const ENTRIES_MAX: usize = 64;
 /// The most bytes of a scope or a tool of an override: far more than any that a server hands out.
 pub const ENTRY_MAX: usize = 256;
 /// The most bytes of a line: five texts and two lists of entries of which JSON may escape each byte as six, in base64url, and the rest.
-pub(super) const MAX_LINE: usize = 320_000;
+pub const MAX_LINE: usize = 320_000;
 pub(super) const TYPE: &str = "countersign-kill+jwt";
 
 /// Checks the lines of a kill log one after the other: what a reader of the file and a follower of the feed have in common.
@@ -78,6 +78,12 @@ impl Verifier {
 
     /// Reads a line, if it is signed with this log's key.
     pub(super) fn verify(&self, line: &str) -> Result<Order, Wrong> {
+        let payload = self.payload(line, TYPE, MAX_LINE)?;
+        serde_json::from_slice(&payload).map_err(|error| Wrong::Shape(error.to_string()))
+    }
+
+    /// The payload of a compact JWS of this type, if it is signed with this log's key.
+    pub(super) fn payload(&self, jws: &str, typ: &str, max: usize) -> Result<Vec<u8>, Wrong> {
         #[derive(Deserialize)]
         #[serde(deny_unknown_fields)]
         struct Header {
@@ -85,20 +91,20 @@ impl Verifier {
             kid: String,
             typ: String,
         }
-        if line.len() > MAX_LINE {
+        if jws.len() > max {
             return Err(Wrong::TooLong);
         }
-        let (signed, signature) = line.rsplit_once('.').ok_or(Wrong::NotJws)?;
+        let (signed, signature) = jws.rsplit_once('.').ok_or(Wrong::NotJws)?;
         let (header, payload) = signed.split_once('.').ok_or(Wrong::NotJws)?;
         let decode = |part: &str| BASE64URL_NOPAD.decode(part.as_bytes()).map_err(|_| Wrong::NotJws);
         let (header, payload, signature) = (decode(header)?, decode(payload)?, decode(signature)?);
         let header: Header = serde_json::from_slice(&header).map_err(|_| Wrong::Header)?;
-        if (header.alg.as_str(), header.kid.as_str(), header.typ.as_str()) != ("EdDSA", &self.kid, TYPE) {
+        if (header.alg.as_str(), header.kid.as_str(), header.typ.as_str()) != ("EdDSA", &self.kid, typ) {
             return Err(Wrong::Header);
         }
         let signature = Signature::from_slice(&signature).map_err(|_| Wrong::Signature)?;
         self.key.verify_strict(signed.as_bytes(), &signature).map_err(|_| Wrong::Signature)?;
-        serde_json::from_slice(&payload).map_err(|error| Wrong::Shape(error.to_string()))
+        Ok(payload)
     }
 
     /// Whether an order may be the next one.

@@ -1,0 +1,24 @@
+//! `docs/revocation.md` names tests, and each of them exists.
+
+use std::path::Path;
+
+#[test]
+fn each_sentence_has_its_tests() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |path: &str| std::fs::read_to_string(root.join(path)).unwrap_or_else(|error| panic!("{path}: {error}"));
+    let text = read("docs/revocation.md");
+    let files = ["crashes", "feed", "following", "lies", "processes"].map(|name| format!("tests/fleet/{name}.rs"));
+    let more = ["src/revocation/feed/tests.rs", "src/revocation/lease.rs"].map(str::to_owned);
+    let sources: String = files.iter().chain(&more).map(|path| read(path)).collect();
+    let mut named = 0;
+    for bracket in text.split(" [").skip(1).filter_map(|rest| rest.split(']').next()) {
+        for name in bracket.split('`').skip(1).step_by(2).filter(|name| !name.contains('/')) {
+            assert!(sources.contains(&format!("fn {name}(")), "there is no {name}");
+            named += 1;
+        }
+    }
+    assert!(named >= 12, "{named}");
+    for row in text.lines().filter(|line| line.starts_with("| G")) {
+        assert!(row.contains("[`"), "no test: {row}");
+    }
+}
