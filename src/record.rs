@@ -21,12 +21,14 @@ mod events;
 mod exhibit;
 mod facts;
 mod id;
+mod lists;
 mod overrides;
 
 pub use events::{Changes, Erasure, Gap, Grant, Retention, RulesPart, ToolBinding};
 pub use exhibit::{ExhibitRef, exhibits};
 pub use facts::{ClientFacts, REDIRECTS_MAX_BYTES};
 pub use id::{DecisionId, LogMark};
+pub use lists::{ListAlarm, Transition};
 pub use overrides::{Override, Review};
 
 /// A record.
@@ -68,6 +70,12 @@ pub enum Record {
     /// Addresses were erased.
     #[n(11)]
     Erasure(#[n(0)] Erasure),
+    /// What status lists say about a client changed.
+    #[n(12)]
+    Transition(#[n(0)] Transition),
+    /// A status list does not count although its signature holds.
+    #[n(17)]
+    ListAlarm(#[n(0)] ListAlarm),
     /// Records were denied or deleted.
     #[n(16)]
     Retention(#[n(0)] Retention),
@@ -196,6 +204,9 @@ pub struct Use {
     /// A salted commitment to the address that the request came from, which lies beside and can be erased (`evidence/personal.rs`).
     #[n(7)]
     pub address: Option<Digest>,
+    /// Status lists that were fetched since the evaluation, in the place of its own.
+    #[n(8)]
+    pub lists: Option<Vec<ExhibitRef>>,
 }
 
 /// What was decided.
@@ -274,7 +285,7 @@ pub struct NotARecord(String);
 
 impl Record {
     /// All that [`Self::kind`] says.
-    pub const KINDS: [&'static str; 14] = [
+    pub const KINDS: [&'static str; 16] = [
         "start",
         "resolution",
         "evaluation",
@@ -289,6 +300,8 @@ impl Record {
         "review",
         "erasure",
         "retention",
+        "transition",
+        "list_alarm",
     ];
 
     /// The record's bytes.
@@ -326,6 +339,8 @@ impl Record {
             Self::Review(record) => record.at,
             Self::Erasure(record) => record.at,
             Self::Retention(record) => record.at,
+            Self::Transition(record) => record.at,
+            Self::ListAlarm(record) => record.at,
         }
     }
 
@@ -347,6 +362,8 @@ impl Record {
             Self::Review(_) => "review",
             Self::Erasure(_) => "erasure",
             Self::Retention(_) => "retention",
+            Self::Transition(_) => "transition",
+            Self::ListAlarm(_) => "list_alarm",
         }
     }
 
@@ -450,6 +467,7 @@ mod tests {
             outcome: OutcomeRef { verdict: 0, code: "ok".into(), decision: Digest::of(b"d"), overridden: None },
             trace: None,
             address: None,
+            lists: None,
         });
         let bytes = record.encode();
         assert_eq!(Record::decode(&bytes).unwrap(), record);

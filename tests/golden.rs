@@ -10,8 +10,8 @@ use countersign::archive::DataDir;
 use countersign::evidence::LogReader;
 use countersign::judge::revocation::TargetKind;
 use countersign::record::{
-    ClientFacts, DecisionId, Erasure, Evaluation, ExhibitRef, Gap, Grant, OutcomeRef, Override, Record, Retention, Review,
-    Revocation, RulesChange, RulesPart, Start, ToolBinding, Use,
+    ClientFacts, DecisionId, Erasure, Evaluation, ExhibitRef, Gap, Grant, ListAlarm, OutcomeRef, Override, Record, Retention,
+    Review, Revocation, RulesChange, RulesPart, Start, ToolBinding, Transition, Use,
 };
 use countersign::replay::Replay;
 use countersign::values::{Digest, Timestamp};
@@ -108,6 +108,7 @@ fn records() -> Vec<(&'static str, Record)> {
         outcome: outcome(0, "ok"),
         trace: Some("0af7651916cd43dd8448eb211c80319c".into()),
         address: None,
+        lists: None,
     };
     let text = str::to_owned;
     let order = Revocation {
@@ -141,7 +142,7 @@ fn records() -> Vec<(&'static str, Record)> {
         ("evaluation-committed", Record::Evaluation(Box::new(committed))),
         ("resolution", Record::Evaluation(Box::new(evaluation(false)))),
         ("use", Record::Use(used.clone())),
-        ("use-committed", Record::Use(Use { ip: None, address: Some(digest("address")), ..used.clone() })),
+        ("use-committed", Record::Use(Use { ip: None, address: Some(digest("address")), lists: None, ..used.clone() })),
         ("use-bare", Record::Use(Use { ip: None, trace: None, ..used })),
         ("rules-change", Record::RulesChange(RulesChange { at, rules, refused: None })),
         ("rules-change-refused", Record::RulesChange(RulesChange { at, rules, refused: Some("bad.toml: no".into()) })),
@@ -149,6 +150,17 @@ fn records() -> Vec<(&'static str, Record)> {
         ("use-overridden", Record::Use(overridden)),
         ("override", Record::Override(given())),
         ("erasure", Record::Erasure(Erasure { at, before: at, days: 3 })),
+        (
+            "transition",
+            Record::Transition(Transition {
+                at,
+                client: CLIENT.into(),
+                from: "good".into(),
+                to: "revoked".into(),
+                detail: "the list says 1".into(),
+            }),
+        ),
+        ("list-alarm", Record::ListAlarm(ListAlarm { at, uri: "https://status.example/1".into(), detail: "older".into() })),
         ("retention", Record::Retention(Retention { at, before: at, deleted: true })),
         ("review", Record::Review(review())),
     ]

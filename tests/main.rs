@@ -36,6 +36,7 @@ mod service;
 #[cfg(feature = "sql")]
 mod sql;
 mod statements;
+mod status;
 mod support;
 mod telemetry;
 mod tidy;

@@ -100,7 +100,17 @@ pub(crate) fn evaluation(client: ClientFacts, number: u64, at: Timestamp) -> Rec
 pub(crate) fn used(dice: &mut Dice, at: Timestamp, evaluation: u64, request: Digest, index: u64) -> Record {
     let trace = (dice.roll(10) == 0).then(|| Digest::of(&index.to_le_bytes()).hex().chars().take(32).collect());
     let ip = Some(format!("10.{}.{}.{}", dice.roll(4), dice.roll(128), dice.roll(128)));
-    Record::Use(Use { at, evaluation, request, ip, kill_sequence: 3, outcome: outcome(dice, index), trace, address: None })
+    Record::Use(Use {
+        at,
+        evaluation,
+        request,
+        ip,
+        kill_sequence: 3,
+        outcome: outcome(dice, index),
+        trace,
+        address: None,
+        lists: None,
+    })
 }
 
 /// Runs and prints how long it took.

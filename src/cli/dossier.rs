@@ -85,7 +85,7 @@ impl ExhibitFile {
         };
         let checked_at = self.checked_at.unwrap_or(self.obtained_at);
         let exhibit = Arc::new(Exhibit { outcome, obtained_at: self.obtained_at, checked_at });
-        let purposes = self.purpose.map_or_else(|| vec![Purpose::MetadataDocument, Purpose::Jwks], |purpose| vec![purpose]);
+        let purposes = self.purpose.map_or_else(|| Purpose::ALL.to_vec(), |purpose| vec![purpose]);
         Ok(purposes.into_iter().map(|purpose| (Locator { url: url.clone(), purpose }, Arc::clone(&exhibit))).collect())
     }
 }

@@ -46,6 +46,7 @@ fn used(index: u64, seconds: u64, evaluation: u64) -> Located {
         outcome: outcome(),
         trace: None,
         address: None,
+        lists: None,
     };
     located(index, Record::Use(used))
 }

@@ -11,6 +11,7 @@ use super::anchors::{Anchor, OnUnknown};
 use super::finding::{Check, Finding, Refusal};
 use super::overrides::Override;
 use super::relief::Relief;
+use super::status::Looked;
 
 /// What a kill order names.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize, utoipa::ToSchema)]
@@ -222,12 +223,11 @@ impl Standing {
 /// when the client was cached.
 ///
 /// # Errors
-/// `revocation.killed`; `revocation.unknown` when a statement names a status list and the anchor's `on_unknown` is closed, unless an
-/// override lifts that.
-/// Status lists are not read by this version, so their state is always UNKNOWN, never GOOD.
+/// The worst source is told: `revocation.killed`, `revocation.revoked`, `revocation.suspended`; `revocation.unknown` when a status list
+/// cannot tell and the anchor's `on_unknown` is closed, unless an override lifts that.
 pub(super) fn check(
     targets: &[Target],
-    names_status: bool,
+    looked: &[Looked],
     anchor: &Anchor,
     kills: &KillSet,
     relief: &mut Relief<'_>,
@@ -236,14 +236,24 @@ pub(super) fn check(
     kills.check(targets.iter().copied())?;
     findings.push(Finding::held(Check::RevocationKillLog));
     let kill_sequence = kills.sequence();
-    if !names_status {
+    let Some(worst) = looked.iter().max_by_key(|looked| (looked.state, looked.rejected)) else {
         return Ok(Standing { state: State::Good, kill_sequence });
+    };
+    let refused = |code| Refusal::new(code, Check::RevocationStatus, &*worst.detail);
+    match worst.state {
+        State::Good => {
+            findings.push(Finding::held(Check::RevocationStatus));
+            return Ok(Standing { state: State::Good, kill_sequence });
+        }
+        State::Unknown if worst.rejected => return Err(refused(Code::RevocationUnknown)),
+        State::Unknown => {}
+        State::Suspended => return Err(refused(Code::RevocationSuspended)),
+        State::Revoked | State::Killed => return Err(refused(Code::RevocationRevoked)),
     }
-    let detail = "the statement names a status list, which this version does not read";
     if anchor.revocation.on_unknown != OnUnknown::OpenRecorded {
-        relief.lift(Err(Refusal::transient(Code::RevocationUnknown, Check::RevocationStatus, detail)))?;
+        relief.lift(Err(Refusal { transient: true, ..refused(Code::RevocationUnknown) }))?;
     }
-    findings.push(Finding::not_held(Check::RevocationStatus, detail));
+    findings.push(Finding::not_held(Check::RevocationStatus, &*worst.detail));
     Ok(Standing { state: State::Unknown, kill_sequence })
 }
 

@@ -1,4 +1,5 @@
 //! Live revocation state.
 
 /// Orders to deny: signed, chained, never erased.
+pub mod floors;
 pub mod kill_log;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::flight::Flights;
 use super::kills::Kills;
 use super::ledger::Ledger;
+use super::lists::{StatusLists, keep_fresh};
 use super::memo::{Histories, Principals};
 use super::witnessing::Witnessing;
 use super::{Inner, Service, events, published};
@@ -19,6 +20,7 @@ use crate::judge::{KillSet, RulesError};
 use crate::keep::{KeepError, Known};
 use crate::publisher::keys::{KeyError, log::LogKey};
 use crate::record::{Gap, Record, Start};
+use crate::revocation::floors::{Floors, FloorsError};
 use crate::revocation::kill_log::{Action, KillLog, KillLogError, Order, Terms};
 use crate::rules::LiveRules;
 
@@ -31,6 +33,9 @@ pub enum OpenError {
     /// The kill log cannot be opened. Without it nothing is decided: an unread order would let a killed client in.
     #[error("kill log: {0}")]
     KillLog(#[from] KillLogError),
+    /// Which status lists were seen cannot be read.
+    #[error("{0}")]
+    Floors(#[from] FloorsError),
     /// The evidence log cannot be opened.
     #[error("evidence: {0}")]
     Evidence(#[from] crate::evidence::OpenError),
@@ -64,6 +69,7 @@ impl Service {
     pub async fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
         let rules = LiveRules::start(config)?;
         let kills = Kills::new(KillLog::open(&config.data_dir)?);
+        let lists = StatusLists::new(Floors::open(&config.data_dir)?, config.cache.capacity);
         let fetcher = Fetcher::new(fetch_options(config), Arc::clone(&clock))?;
         let reserve_bytes = config.evidence.reserve_mb.saturating_mul(1 << 20);
         let key = Arc::new(LogKey::load_or_create(&config.log_key())?);
@@ -112,6 +118,7 @@ impl Service {
             reloading,
             kills,
             fetcher,
+            lists,
             ledger,
             reader,
             cache,
@@ -120,7 +127,9 @@ impl Service {
             flights,
             patience,
         };
-        Ok(Self(Arc::new(inner)))
+        let service = Self(Arc::new(inner));
+        tokio::spawn(keep_fresh(Arc::downgrade(&service.0)));
+        Ok(service)
     }
 }
 
