@@ -414,6 +414,8 @@ pub fn what(record: &Record) -> Option<String> {
         Record::Revocation(r) => format!("{} {} {} {}", r.sequence, r.action, r.target_kind, r.target),
         Record::Override(given) => format!("{} override {} until {}", given.sequence, given.client, given.until),
         Record::Erasure(erasure) => format!("addresses of {} days before {} were erased", erasure.days, erasure.before),
+        Record::Transition(t) => format!("{} {} -> {}", t.client, t.from, t.to),
+        Record::ListAlarm(alarm) => format!("{}: {}", alarm.uri, alarm.detail),
         Record::Retention(r) => {
             format!("records before {} {}", r.before, if r.deleted { "were deleted" } else { "are denied" })
         }

@@ -22,6 +22,7 @@ mod exhibit;
 mod facts;
 mod fleet;
 mod id;
+mod lists;
 mod overrides;
 
 pub use events::{Changes, Erasure, Gap, Grant, Retention, RulesPart, ToolBinding};
@@ -29,6 +30,7 @@ pub use exhibit::{ExhibitRef, exhibits};
 pub use facts::{ClientFacts, REDIRECTS_MAX_BYTES};
 pub use fleet::{Acknowledgement, FeedAlarm, FeedRef};
 pub use id::{DecisionId, LogMark};
+pub use lists::{ListAlarm, Transition};
 pub use overrides::{Override, Review};
 
 /// A record.
@@ -70,6 +72,12 @@ pub enum Record {
     /// Addresses were erased.
     #[n(11)]
     Erasure(#[n(0)] Erasure),
+    /// What status lists say about a client changed.
+    #[n(12)]
+    Transition(#[n(0)] Transition),
+    /// A status list does not count although its signature holds.
+    #[n(17)]
+    ListAlarm(#[n(0)] ListAlarm),
     /// Records were denied or deleted.
     #[n(16)]
     Retention(#[n(0)] Retention),
@@ -210,6 +218,9 @@ pub struct Use {
     /// What was known of orders after [`Self::kill_sequence`]; absent when the kill log is this verifier's own.
     #[n(9)]
     pub feed: Option<FeedRef>,
+    /// Status lists that were fetched since the evaluation, in the place of its own.
+    #[n(8)]
+    pub lists: Option<Vec<ExhibitRef>>,
 }
 
 /// What was decided.
@@ -288,7 +299,7 @@ pub struct NotARecord(String);
 
 impl Record {
     /// All that [`Self::kind`] says.
-    pub const KINDS: [&'static str; 16] = [
+    pub const KINDS: [&'static str; 18] = [
         "start",
         "resolution",
         "evaluation",
@@ -305,6 +316,8 @@ impl Record {
         "retention",
         "acknowledgement",
         "feed_alarm",
+        "transition",
+        "list_alarm",
     ];
 
     /// The record's bytes.
@@ -344,6 +357,8 @@ impl Record {
             Self::Retention(record) => record.at,
             Self::Acknowledgement(record) => record.at,
             Self::FeedAlarm(record) => record.at,
+            Self::Transition(record) => record.at,
+            Self::ListAlarm(record) => record.at,
         }
     }
 
@@ -367,6 +382,8 @@ impl Record {
             Self::Retention(_) => "retention",
             Self::Acknowledgement(_) => "acknowledgement",
             Self::FeedAlarm(_) => "feed_alarm",
+            Self::Transition(_) => "transition",
+            Self::ListAlarm(_) => "list_alarm",
         }
     }
 
@@ -471,6 +488,7 @@ mod tests {
             trace: None,
             address: None,
             feed: None,
+            lists: None,
         });
         let bytes = record.encode();
         assert_eq!(Record::decode(&bytes).unwrap(), record);

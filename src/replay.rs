@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::judge::{Decision, Dossier, KillSet, Rules, Step, judge, judge_again};
-use crate::record::{Address, Evaluation, FeedRef, OutcomeRef, Record, Use};
+use crate::record::{Address, Evaluation, ExhibitRef, FeedRef, OutcomeRef, Record, Use};
 use crate::revocation::kill_log::Order;
 use crate::service::kills_at;
 use crate::values::{Digest, Request, Timestamp};
@@ -58,7 +58,9 @@ pub enum Replay {
 #[must_use]
 pub fn replay(record: &Record, archive: &dyn Archive) -> Option<Replay> {
     let (recorded, build, decision) = match record {
-        Record::Evaluation(evaluation) => (&evaluation.outcome, evaluation.build.clone(), evaluate(evaluation, archive)),
+        Record::Evaluation(evaluation) => {
+            (&evaluation.outcome, evaluation.build.clone(), evaluate(evaluation, archive).map(|(decision, _)| decision))
+        }
         Record::Use(used) => (&used.outcome, String::new(), again(used, archive)),
         _ => return None,
     };
@@ -70,6 +72,29 @@ pub fn replay(record: &Record, archive: &dyn Archive) -> Option<Replay> {
         Err(missing) => Replay::NotReplayable(missing),
         Ok(decision) => Replay::Differs { recorded: recorded.clone(), now: Box::new(decision), build },
     })
+}
+
+fn restore<'e>(
+    exhibits: impl IntoIterator<Item = &'e ExhibitRef>,
+    dossier: &mut Dossier,
+    archive: &dyn Archive,
+) -> Result<(), String> {
+    for exhibit in exhibits {
+        let restored = exhibit.restore(|digest| archive.blob(digest));
+        let (locator, exhibit) = restored.ok_or_else(|| format!("the exhibit from {} is missing", exhibit.url))?;
+        dossier.insert(locator, Arc::new(exhibit));
+    }
+    Ok(())
+}
+
+/// The lists that a use was decided by: those of its evaluation, or what was fetched since then.
+///
+/// # Errors
+/// Names what is missing.
+pub fn lists(used: &Use, evaluation: &Evaluation, archive: &dyn Archive) -> Result<Dossier, String> {
+    let mut lists = inputs(evaluation, archive)?.dossier;
+    restore(used.lists.iter().flatten(), &mut lists, archive)?;
+    Ok(lists)
 }
 
 /// The inputs of an evaluation.
@@ -93,11 +118,7 @@ pub fn inputs(evaluation: &Evaluation, archive: &dyn Archive) -> Result<Inputs, 
     let request = request(&evaluation.request, address.as_deref(), archive)?;
     let rules = archive.rules(&evaluation.rules)?;
     let mut dossier = Dossier::new();
-    for exhibit in &evaluation.exhibits {
-        let restored = exhibit.restore(|digest| archive.blob(digest));
-        let (locator, exhibit) = restored.ok_or_else(|| format!("the exhibit from {} is missing", exhibit.url))?;
-        dossier.insert(locator, Arc::new(exhibit));
-    }
+    restore(&evaluation.exhibits, &mut dossier, archive)?;
     if let Some(known) = &evaluation.known {
         let restored = known.restore().ok_or("what was known about the client is of another version")?;
         dossier = dossier.knowing(Some(restored));
@@ -106,10 +127,10 @@ pub fn inputs(evaluation: &Evaluation, archive: &dyn Archive) -> Result<Inputs, 
     Ok(Inputs { request, dossier, rules, kills })
 }
 
-fn evaluate(evaluation: &Evaluation, archive: &dyn Archive) -> Result<Decision, String> {
+fn evaluate(evaluation: &Evaluation, archive: &dyn Archive) -> Result<(Decision, Dossier), String> {
     let inputs = inputs(evaluation, archive)?;
     match judge(&inputs.request, &inputs.dossier, &inputs.rules, &inputs.kills, evaluation.at) {
-        Step::Decided(decision) => Ok(decision),
+        Step::Decided(decision) => Ok((decision, inputs.dossier)),
         Step::Need(wants) => {
             let urls: Vec<&str> = wants.iter().map(|want| want.locator.url.as_str()).collect();
             Err(format!("this version wants documents that were not recorded: {}", urls.join(", ")))
@@ -122,14 +143,17 @@ fn again(used: &Use, archive: &dyn Archive) -> Result<Decision, String> {
     let Some(Record::Evaluation(evaluation)) = archive.record(used.evaluation) else {
         return Err(format!("the evaluation at index {} is missing", used.evaluation));
     };
-    let client = evaluate(&evaluation, archive)?.client().cloned();
+    let (decision, mut lists) = evaluate(&evaluation, archive)?;
+    let client = decision.client().cloned();
     let client =
         client.ok_or_else(|| format!("the evaluation at index {} does not resolve the client now", used.evaluation))?;
     let rules = archive.rules(&evaluation.rules)?;
+    // What was fetched since then takes the place of what the evaluation had.
+    restore(used.lists.iter().flatten(), &mut lists, archive)?;
     let address = archive.address(used.at, used.address());
     let request = request(&used.request, address.as_deref(), archive)?;
     let kills = orders_at(used.kill_sequence, used.feed.as_ref(), archive)?;
-    judge_again(&request, &client, &rules, &kills, used.at)
+    judge_again(&request, &client, &rules, &kills, &lists, used.at)
         .ok_or_else(|| "the resolution had ended at the time of the use".into())
 }
 

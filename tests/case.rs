@@ -240,7 +240,7 @@ impl Case {
             Step::Need(wants) => panic!("a replay needs {wants:?}"),
         }
         let Some(client) = judged.decision.client() else { return };
-        match judge_again(&self.request, client, &self.rules, &self.kills(), self.at) {
+        match judge_again(&self.request, client, &self.rules, &self.kills(), &judged.dossier, self.at) {
             Some(again) => assert_eq!(text(&again.to_json()), text(&bytes), "the cached client gives another answer"),
             None => assert!(self.at >= client.valid_until(), "a resolution that is still good was not used"),
         }

@@ -145,7 +145,7 @@ fn killing_anything_about_any_ancestor_denies() {
             let case = case().killing(kind, &value);
             assert_eq!(case.decide().decision.code(), Code::RevocationKilled, "{name}: {kind:?} {value}");
             let client = allowed.client().unwrap();
-            let again = judge_again(&case.request, client, &case.rules, &case.kills(), case.at).unwrap();
+            let again = judge_again(&case.request, client, &case.rules, &case.kills(), &Dossier::new(), case.at).unwrap();
             assert_eq!(again.code(), Code::RevocationKilled, "{name}, cached: {kind:?} {value}");
         }
     }

@@ -10,8 +10,8 @@ use countersign::archive::DataDir;
 use countersign::evidence::LogReader;
 use countersign::judge::revocation::TargetKind;
 use countersign::record::{
-    Acknowledgement, ClientFacts, DecisionId, Erasure, Evaluation, ExhibitRef, FeedAlarm, FeedRef, Gap, Grant, OutcomeRef,
-    Override, Record, Retention, Review, Revocation, RulesChange, RulesPart, Start, ToolBinding, Use,
+    Acknowledgement, ClientFacts, DecisionId, Erasure, Evaluation, ExhibitRef, FeedAlarm, FeedRef, Gap, Grant, ListAlarm,
+    OutcomeRef, Override, Record, Retention, Review, Revocation, RulesChange, RulesPart, Start, ToolBinding, Transition, Use,
 };
 use countersign::replay::Replay;
 use countersign::values::{Digest, Timestamp};
@@ -110,6 +110,7 @@ fn records() -> Vec<(&'static str, Record)> {
         trace: Some("0af7651916cd43dd8448eb211c80319c".into()),
         address: None,
         feed: None,
+        lists: None,
     };
     let text = str::to_owned;
     let order = Revocation {
@@ -143,7 +144,7 @@ fn records() -> Vec<(&'static str, Record)> {
         ("evaluation-committed", Record::Evaluation(Box::new(committed))),
         ("resolution", Record::Evaluation(Box::new(evaluation(false)))),
         ("use", Record::Use(used.clone())),
-        ("use-committed", Record::Use(Use { ip: None, address: Some(digest("address")), ..used.clone() })),
+        ("use-committed", Record::Use(Use { ip: None, address: Some(digest("address")), lists: None, ..used.clone() })),
         ("use-bare", Record::Use(Use { ip: None, trace: None, ..used })),
         ("rules-change", Record::RulesChange(RulesChange { at, rules, refused: None })),
         ("rules-change-refused", Record::RulesChange(RulesChange { at, rules, refused: Some("bad.toml: no".into()) })),
@@ -157,7 +158,32 @@ fn records() -> Vec<(&'static str, Record)> {
     .into_iter()
     .chain(events())
     .chain(fleet())
+    .chain(lists())
     .collect()
+}
+
+/// What became of status lists.
+fn lists() -> Vec<(&'static str, Record)> {
+    let (at, text) = (moment(), str::to_owned);
+    let list = ExhibitRef { url: text("https://status.example/1"), purpose: text("status_list"), ..exhibits()[0].clone() };
+    let used = Use {
+        at,
+        evaluation: 4711,
+        request: digest("request"),
+        ip: None,
+        kill_sequence: 12,
+        outcome: outcome(1, "revocation.revoked"),
+        trace: None,
+        address: None,
+        lists: Some(vec![list]),
+        feed: None,
+    };
+    let (from, to, detail) = (text("good"), text("revoked"), text("the list says 1"));
+    vec![
+        ("use-newer-list", Record::Use(used)),
+        ("transition", Record::Transition(Transition { at, client: text(CLIENT), from, to, detail })),
+        ("list-alarm", Record::ListAlarm(ListAlarm { at, uri: text("https://status.example/1"), detail: text("older") })),
+    ]
 }
 
 fn fleet() -> Vec<(&'static str, Record)> {
@@ -176,6 +202,7 @@ fn fleet() -> Vec<(&'static str, Record)> {
         trace: None,
         address: None,
         feed: unproven,
+        lists: None,
     };
     vec![
         ("evaluation-followed", Record::Evaluation(Box::new(Evaluation { feed: followed, ..evaluation(true) }))),

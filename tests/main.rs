@@ -30,6 +30,7 @@ mod policies;
 mod policy_properties;
 mod process;
 mod properties;
+mod publish;
 mod queries;
 mod requirements;
 mod sealed;
@@ -37,6 +38,7 @@ mod service;
 #[cfg(feature = "sql")]
 mod sql;
 mod statements;
+mod status;
 mod support;
 mod telemetry;
 mod tidy;

@@ -84,7 +84,9 @@ fn killing_any_single_dependency_denies() {
             assert_eq!(case.decide().decision.code(), Code::RevocationKilled, "{name}: {kind:?} {value}");
             // A cached client is stopped as well.
             let client = allowed.client().unwrap();
-            let again = countersign::judge::judge_again(&case.request, client, &case.rules, &case.kills(), case.at).unwrap();
+            let again =
+                countersign::judge::judge_again(&case.request, client, &case.rules, &case.kills(), &Dossier::new(), case.at)
+                    .unwrap();
             assert_eq!(again.code(), Code::RevocationKilled, "{name}, cached: {kind:?} {value}");
         }
     }

@@ -118,7 +118,18 @@ fn record(dice: &mut Dice, at: Timestamp, evaluations: &mut Vec<u64>, index: u64
         _ => {
             let trace = dice.maybe(2, |_| "4bf92f3577b34da6a3ce929d0e0e4736".to_owned());
             let outcome = outcome(dice);
-            Record::Use(Use { at, evaluation: known, request, ip, kill_sequence: 3, outcome, trace, address: None, feed: None })
+            Record::Use(Use {
+                at,
+                evaluation: known,
+                request,
+                ip,
+                kill_sequence: 3,
+                outcome,
+                trace,
+                address: None,
+                feed: None,
+                lists: None,
+            })
         }
     }
 }

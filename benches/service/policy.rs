@@ -117,7 +117,15 @@ pub(crate) fn stage(base: &RulesSource, request: &Request, resolve: impl Fn(&Rul
         });
         let kills = KillSet::default();
         time(&format!("warm decision, {count} policies, remembered"), || {
-            drop(black_box(countersign::judge::judge_with(request, &client, &rules, &kills, at, &memo)));
+            drop(black_box(countersign::judge::judge_with(
+                request,
+                &client,
+                &rules,
+                &kills,
+                &countersign::judge::Dossier::new(),
+                at,
+                &memo,
+            )));
         });
     }
 }

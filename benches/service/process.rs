@@ -75,9 +75,9 @@ pub(crate) fn in_process(client: &str, document: &str, request: &str, anchor: &s
     let resolved = resolve(&request, &dossier, &rules, &kills, at);
     time("request from JSON", || drop(black_box(Request::from_json(body))));
     let memo = crate::policy::One::default();
-    let warm = || judge_with(&request, &resolved, &rules, &kills, at, &memo).expect("fresh");
+    let warm = || judge_with(&request, &resolved, &rules, &kills, &Dossier::new(), at, &memo).expect("fresh");
     let found = time("warm: judge, the policy's ruling remembered", || drop(black_box(warm())));
-    let decision = judge_again(&request, &resolved, &rules, &kills, at).expect("fresh");
+    let decision = judge_again(&request, &resolved, &rules, &kills, &Dossier::new(), at).expect("fresh");
     time("warm: decision to JSON", || drop(black_box(decision.to_json())));
     let whole = time("warm: kill index, freshness, request, memo, JSON, record", || {
         let decision = warm();
@@ -94,6 +94,7 @@ pub(crate) fn in_process(client: &str, document: &str, request: &str, anchor: &s
             trace: None,
             address: None,
             feed: None,
+            lists: None,
         };
         drop(black_box((json, Record::Use(record).encode())));
     });

@@ -111,6 +111,7 @@ pub(crate) fn used(dice: &mut Dice, at: Timestamp, evaluation: u64, request: Dig
         trace,
         address: None,
         feed: None,
+        lists: None,
     })
 }
 

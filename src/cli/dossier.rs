@@ -85,7 +85,7 @@ impl ExhibitFile {
         };
         let checked_at = self.checked_at.unwrap_or(self.obtained_at);
         let exhibit = Arc::new(Exhibit { outcome, obtained_at: self.obtained_at, checked_at });
-        let purposes = self.purpose.map_or_else(|| vec![Purpose::MetadataDocument, Purpose::Jwks], |purpose| vec![purpose]);
+        let purposes = self.purpose.map_or_else(|| Purpose::ALL.to_vec(), |purpose| vec![purpose]);
         Ok(purposes.into_iter().map(|purpose| (Locator { url: url.clone(), purpose }, Arc::clone(&exhibit))).collect())
     }
 }
@@ -239,11 +239,11 @@ mod tests {
         check(r#"[]"#, "0 exhibits");
         check(
             r#"[{"url":"https://c.example/a","status":200,"headers":{"Content-Type":"application/json"},"body_b64":"e30=","obtained_at":"2026-11-22T01:02:03Z"}]"#,
-            "2 exhibits",
+            "3 exhibits",
         );
         check(
             r#"[{"url":"https://c.example/a","status":404,"headers":{},"body_b64":"","obtained_at":"2026-11-22T01:02:03Z"}]"#,
-            "2 exhibits",
+            "3 exhibits",
         );
         check(r#"[{"url":"http://c.example/a","status":200,"obtained_at":"2026-11-22T01:02:03Z"}]"#, "https");
         check(r#"[{"url":"https://c.example/a","obtained_at":"2026-11-22T01:02:03Z"}]"#, "exactly one of");

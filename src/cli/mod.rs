@@ -23,6 +23,7 @@ mod inventory;
 mod lint;
 mod paint;
 mod policy;
+mod publish;
 mod reference;
 mod remote;
 mod revoke;
@@ -140,6 +141,9 @@ enum Command {
     /// Check, test and compare policies
     #[command(subcommand)]
     Policy(policy::Policy),
+    /// What federations and registries give out: status lists
+    #[command(subcommand)]
+    Publish(publish::Publish),
     /// What is wrong with this installation, and what to do about it
     Doctor(doctor::Doctor),
     /// Print a completion script for a shell
@@ -203,6 +207,7 @@ fn run(command: Command, context: &Context) -> Result<Outcome, Failure> {
         Command::Lint(lint) => lint.run(context),
         Command::Anchors(anchors) => anchors.run(context),
         Command::Policy(policy) => policy.run(context),
+        Command::Publish(publish) => publish.run(context),
         Command::Doctor(doctor) => doctor.run(context),
         Command::Completions(completions) => completions.run(&mut Cli::command()),
     }

@@ -7,8 +7,10 @@
 
 use std::error::Error;
 use std::future::Future;
+use std::io::Read as _;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use flate2::bufread::MultiGzDecoder;
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::{Body as _, Bytes, Incoming};
 use hyper::client::conn::{http1, http2};
@@ -75,9 +77,19 @@ impl Client {
         if head.status != StatusCode::OK {
             return Ok(Response::new(status, kept(&head.headers), Arc::from([])));
         }
-        check_encoding(&head.headers)?;
+        let packed = may_be_packed(purpose) && is_gzip(&head.headers);
+        if !packed {
+            check_encoding(&head.headers)?;
+        }
         let body = deadline.bound("reading the body", read(body, cap)).await??;
-        Ok(Response::new(status, kept(&head.headers), body.into()))
+        let mut headers = kept(&head.headers);
+        if !packed {
+            return Ok(Response::new(status, headers, body.into()));
+        }
+        headers.retain(|(name, _)| name != "content-encoding");
+        let body = tokio::task::spawn_blocking(move || unpack(&body, cap)).await;
+        let body = body.map_err(|error| failed("unpacking", &error))??;
+        Ok(Response::new(status, headers, body.into()))
     }
 
     async fn handshake(&self, url: &PublicUrl, stream: TcpStream, deadline: Deadline) -> Result<TlsStream<TcpStream>, Failure> {
@@ -151,12 +163,14 @@ fn request(url: &PublicUrl, purpose: Purpose, version: Version) -> Result<Reques
     let accept = match purpose {
         Purpose::MetadataDocument => "application/json, application/*+json",
         Purpose::Jwks => "application/jwk-set+json, application/json",
+        Purpose::StatusList => "application/statuslist+jwt",
     };
+    let coding = if may_be_packed(purpose) { "gzip, identity;q=0.5" } else { "identity" };
     let authority = url.origin().strip_prefix("https://").unwrap_or_default();
     let builder = Request::get("/")
         .version(version)
         .header(ACCEPT, accept)
-        .header(ACCEPT_ENCODING, "identity")
+        .header(ACCEPT_ENCODING, coding)
         .header(USER_AGENT, USER_AGENT_TEXT);
     let target = Uri::builder().path_and_query(url.path_and_query());
     let (builder, target) = if version == Version::HTTP_2 {
@@ -167,6 +181,28 @@ fn request(url: &PublicUrl, purpose: Purpose, version: Version) -> Result<Reques
     let refuse = |error: &dyn Error| failed("building the request", error);
     let target = target.build().map_err(|error| refuse(&error))?;
     builder.uri(target).body(Empty::new()).map_err(|error| refuse(&error))
+}
+
+/// Status lists are large and compress well (draft-ietf-oauth-status-list-21 section 8.2); nothing else is accepted packed.
+fn may_be_packed(purpose: Purpose) -> bool {
+    purpose == Purpose::StatusList
+}
+
+fn is_gzip(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(CONTENT_ENCODING).iter();
+    let first = codings.next().and_then(|value| value.to_str().ok());
+    first.is_some_and(|coding| coding.trim().eq_ignore_ascii_case("gzip")) && codings.next().is_none()
+}
+
+/// The cap holds for what comes out too: a hundred bytes can hold gigabytes.
+fn unpack(body: &[u8], cap: usize) -> Result<Vec<u8>, Failure> {
+    let (mut bytes, most) = (Vec::new(), u64::try_from(cap).unwrap_or(u64::MAX));
+    let read = MultiGzDecoder::new(body).take(most.saturating_add(1)).read_to_end(&mut bytes);
+    match read {
+        Err(error) => Err(failed("unpacking gzip", &error)),
+        Ok(length) if length > cap => Err(Failure::new(Absence::TooLarge, &format!("unpacked, it is larger than {cap} bytes"))),
+        Ok(_) => Ok(bytes),
+    }
 }
 
 /// RFC 9110 section 12.5.3: a server may ignore `Accept-Encoding`. What it then sends is not unpacked.

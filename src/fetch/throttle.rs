@@ -226,7 +226,7 @@ mod tests {
     }
 
     fn admit(throttle: &Throttle, now: Timestamp, locator: &Locator) -> Result<(), Refused> {
-        throttle.admit(now, &Want { locator: locator.clone(), checked_after: None }, &Origin::of(&locator.url))
+        throttle.admit(now, &Want { locator: locator.clone(), checked_after: None, keys: None }, &Origin::of(&locator.url))
     }
 
     #[test]
@@ -296,7 +296,7 @@ mod tests {
         let throttle = Throttle::new(10);
         let (one, two) = (locator("https://c.example/a"), locator("https://c.example/b"));
         let again = |locator: &Locator, now: Timestamp| {
-            let want = Want { locator: locator.clone(), checked_after: Some(now) };
+            let want = Want { locator: locator.clone(), checked_after: Some(now), keys: None };
             throttle.admit(now, &want, &Origin::of(&locator.url)).is_ok()
         };
         let start = Timestamp::from_secs(1_000_000);

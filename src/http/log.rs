@@ -146,14 +146,14 @@ fn is_served(tile: &Tile, signed: &SignedCheckpoint) -> bool {
     tile.is_within(signed.checkpoint.size)
 }
 
-fn compressed(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
+pub(super) fn compressed(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
     let mut encoder = GzEncoder::new(Vec::with_capacity(bytes.len() / 2), Compression::fast());
     encoder.write_all(bytes)?;
     encoder.finish()
 }
 
 /// Whether gzip is acceptable (RFC 9110 section 12.5.3): named, and not with a weight of zero.
-fn accepts_gzip(headers: &HeaderMap) -> bool {
+pub(super) fn accepts_gzip(headers: &HeaderMap) -> bool {
     let values = headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
     values.flat_map(|value| value.split(',')).any(|coding| {
         let mut parts = coding.split(';').map(str::trim);

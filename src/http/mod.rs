@@ -28,6 +28,7 @@ mod operate;
 mod overrides;
 mod problem;
 mod server;
+pub mod status_lists;
 mod trace;
 pub mod witness;
 

@@ -48,6 +48,7 @@ fn used(index: u64, seconds: u64, evaluation: u64) -> Located {
         trace: None,
         address: None,
         feed: None,
+        lists: None,
     };
     located(index, Record::Use(used))
 }

@@ -15,6 +15,7 @@ use super::metadata::ClientMetadata;
 use super::policy::Permit;
 use super::relief::Relieved;
 use super::revocation::{Feed, Standing, Target};
+use super::status::{Looked, StatusSource};
 
 /// How a client was resolved.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -72,6 +73,8 @@ pub struct Resolved {
     pub(super) path: Box<[Digest]>,
     pub(super) findings: Box<[Finding]>,
     pub(super) targets: Box<[Target]>,
+    /// Where status lists say whether it, or a client that vouches for it, was revoked.
+    pub(super) statuses: Box<[StatusSource]>,
     pub(super) rules: Digest,
     pub(super) resolved_at: Timestamp,
     pub(super) valid_until: Timestamp,
@@ -99,7 +102,6 @@ pub struct StatementFacts {
     pub(super) digest: Digest,
     pub(super) signed_by: Digest,
     pub(super) expires: Timestamp,
-    pub(super) names_status: bool,
 }
 
 impl Resolved {
@@ -172,6 +174,11 @@ impl Resolved {
     #[must_use]
     pub fn parents(&self) -> &[Link] {
         &self.delegation
+    }
+    /// Where status lists say whether it, or a client that vouches for it, was revoked.
+    #[must_use]
+    pub fn statuses(&self) -> &[StatusSource] {
+        &self.statuses
     }
     /// When it was resolved.
     #[must_use]
@@ -297,6 +304,8 @@ pub struct Decision {
     pub(super) rules: Digest,
     pub(super) kill_sequence: u64,
     pub(super) feed: Feed,
+    /// What each of the client's status lists said, in their order.
+    pub(super) looked: Box<[Looked]>,
     /// Whether the request asked for every finding of an allow too.
     pub(super) explain: bool,
 }
@@ -362,6 +371,11 @@ impl Decision {
     #[must_use]
     pub const fn feed(&self) -> Feed {
         self.feed
+    }
+    /// What each of [`Resolved::statuses`] said.
+    #[must_use]
+    pub fn looked(&self) -> &[Looked] {
+        &self.looked
     }
     /// The first reason in stage order; `ok` for an allow.
     #[must_use]

@@ -200,7 +200,6 @@ impl Parent {
         own.owner = own.owner.take().or(above.owner);
         own.purpose = own.purpose.take().or(above.purpose);
         own.environment = own.environment.take().or(above.environment);
-        child.facts.names_status |= parent.facts.names_status;
         child.ancestors = parent.ancestors;
         child.ancestors.push(Link {
             client: parent.subject.into(),

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use super::history::Known;
 use super::jose::KeySet;
-use super::jwk::JwkError;
+use super::jwk::{Algorithm, JwkError};
+use super::status::StatusList;
 use crate::values::{Digest, PublicUrl, Timestamp};
 
 /// What a document is for. It decides the size limit and the media type, never who may be asked.
@@ -16,15 +18,21 @@ pub enum Purpose {
     MetadataDocument,
     /// A JWK Set named by an anchor's `jwks_uri` (RFC 7517 section 5).
     Jwks,
+    /// A status list token (draft-ietf-oauth-status-list-21 section 8.1).
+    StatusList,
 }
 
 impl Purpose {
+    /// Every purpose.
+    pub const ALL: [Self; 3] = [Self::MetadataDocument, Self::Jwks, Self::StatusList];
+
     /// Stable name, used in records and dossiers.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::MetadataDocument => "metadata_document",
             Self::Jwks => "jwks",
+            Self::StatusList => "status_list",
         }
     }
 }
@@ -48,7 +56,28 @@ pub struct Want {
     pub locator: Locator,
     /// `Some`: the exhibit at hand does not do, go and ask again, whatever a cache holds (an unknown `kid`).
     pub checked_after: Option<Timestamp>,
+    /// `Some` for a status list: what it is verified with, so that one that does not count, or is older than one that was seen, never
+    /// takes the place of one that does.
+    pub keys: Option<ListKeys>,
 }
+
+/// What a status list is verified with, and for how long it may be acted on.
+#[derive(Clone, Debug)]
+pub struct ListKeys {
+    /// Of the anchor that vouches for the statement.
+    pub keys: Arc<KeySet>,
+    /// Those that the anchor lists.
+    pub algorithms: Arc<[Algorithm]>,
+    /// How old a list may be, by its `iat`.
+    pub hard_max_age: Duration,
+}
+
+impl PartialEq for ListKeys {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.keys, &other.keys)
+    }
+}
+impl Eq for ListKeys {}
 
 /// Why there is no response.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
@@ -66,12 +95,21 @@ pub enum Absence {
     Throttled,
     /// The body came compressed although only `identity` was accepted.
     Encoded,
+    /// What came is older than what was seen before: somebody may be hiding what came after it.
+    Outdated,
 }
 
 impl Absence {
     /// Every kind.
-    pub const ALL: [Self; 6] =
-        [Self::BlockedAddress, Self::TooLarge, Self::Timeout, Self::Unreachable, Self::Throttled, Self::Encoded];
+    pub const ALL: [Self; 7] = [
+        Self::BlockedAddress,
+        Self::TooLarge,
+        Self::Timeout,
+        Self::Unreachable,
+        Self::Throttled,
+        Self::Encoded,
+        Self::Outdated,
+    ];
 
     /// Stable name, used in records.
     #[must_use]
@@ -83,6 +121,7 @@ impl Absence {
             Self::Unreachable => "unreachable",
             Self::Throttled => "throttled",
             Self::Encoded => "encoded",
+            Self::Outdated => "outdated",
         }
     }
 
@@ -92,6 +131,9 @@ impl Absence {
         Self::ALL.into_iter().find(|absence| absence.name() == name)
     }
 }
+
+/// A list, or why it is none, and the keys that said so.
+type ReadList = (ListKeys, Result<Arc<StatusList>, String>);
 
 /// A response as it arrived: any status, the headers that matter, the bytes.
 #[derive(Clone, Debug)]
@@ -106,6 +148,8 @@ pub struct Response {
     pub digest: Digest,
     // The body read as a JWK Set, once: the same bytes always give the same keys, and preparing verifiers is what costs.
     keys: Arc<OnceLock<Result<Arc<KeySet>, JwkError>>>,
+    // The same for a status list, with the first keys that it was verified with.
+    list: Arc<OnceLock<ReadList>>,
 }
 
 impl PartialEq for Response {
@@ -124,7 +168,7 @@ impl Response {
     #[must_use]
     pub fn new(status: u16, headers: Vec<(String, String)>, body: Arc<[u8]>) -> Self {
         let headers = headers.into_iter().filter(|(name, _)| KEPT_HEADERS.contains(&name.as_str())).collect();
-        Self { status, headers, digest: Digest::of(&body), body, keys: Arc::default() }
+        Self { status, headers, digest: Digest::of(&body), body, keys: Arc::default(), list: Arc::default() }
     }
 
     /// The body as a JWK Set. Read once, however often it is asked for.
@@ -133,6 +177,27 @@ impl Response {
     /// Names the key and the rule.
     pub fn keys(&self) -> Result<Arc<KeySet>, JwkError> {
         self.keys.get_or_init(|| KeySet::parse(&self.body).map(Arc::new)).clone()
+    }
+
+    /// The body as a status list, verified with these keys. Done once, as long as the keys are the same.
+    ///
+    /// # Errors
+    /// Says which rule does not hold.
+    pub fn status_list(&self, keys: &ListKeys) -> Result<Arc<StatusList>, String> {
+        let verify = || {
+            if self.status != 200 {
+                return Err(format!("the server answered {}", self.status));
+            }
+            // Section 8.2. The fetcher has undone the content coding that it had asked for.
+            let essence = self.header("content-type").unwrap_or_default().split(';').next().unwrap_or_default().trim();
+            if !essence.eq_ignore_ascii_case("application/statuslist+jwt") {
+                return Err(format!("the media type is {essence:?}, not `application/statuslist+jwt`"));
+            }
+            StatusList::verify(&self.body, keys).map(Arc::new)
+        };
+        let (first, result) = self.list.get_or_init(|| (keys.clone(), verify()));
+        let same = |one: &ListKeys| one.algorithms == keys.algorithms && one.keys.thumbprints().eq(keys.keys.thumbprints());
+        if first == keys || same(first) { result.clone() } else { verify() }
     }
 
     /// The first header of that lower-case name.
@@ -165,6 +230,17 @@ pub struct Exhibit {
     pub obtained_at: Timestamp,
     /// When its origin was last asked for a newer one; equals `obtained_at` unless that was in vain.
     pub checked_at: Timestamp,
+}
+
+impl Exhibit {
+    /// The body of the response and its digest, if there was one.
+    #[must_use]
+    pub fn body(&self) -> Option<(Digest, &[u8])> {
+        match &self.outcome {
+            Outcome::Response(response) => Some((response.digest, &response.body)),
+            Outcome::Absent(..) => None,
+        }
+    }
 }
 
 /// The inputs of one decision: exhibits by locator, and what was known about the client before.

@@ -82,6 +82,11 @@ impl KeySet {
         }
     }
 
+    /// The keys' thumbprints, in their order.
+    pub(super) fn thumbprints(&self) -> impl Iterator<Item = &Digest> {
+        self.0.iter().map(TrustedKey::thumbprint)
+    }
+
     /// The keys.
     pub fn iter(&self) -> impl Iterator<Item = &Jwk> {
         self.0.iter().map(|key| &key.jwk)
@@ -117,9 +122,17 @@ impl<'a> UnverifiedJws<'a> {
     /// # Errors
     /// `jose.malformed`, `jose.alg`, `jose.crit`.
     pub fn parse(compact: &'a str) -> Result<Self, Refusal> {
+        Self::parse_within(compact, JWS_MAX_BYTES)
+    }
+
+    /// As [`Self::parse`], of a token of at most so many bytes.
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    pub(super) fn parse_within(compact: &'a str, most: usize) -> Result<Self, Refusal> {
         let malformed = |detail: &str| Refusal::new(Code::JoseMalformed, Check::JoseForm, detail);
-        if compact.len() > JWS_MAX_BYTES {
-            return Err(malformed("it is longer than 16,384 bytes"));
+        if compact.len() > most {
+            return Err(malformed(&format!("it is longer than {most} bytes")));
         }
         let (signing_input, signature) = compact.rsplit_once('.').ok_or_else(|| malformed("it does not have three parts"))?;
         let (header, payload) = signing_input.split_once('.').ok_or_else(|| malformed("it does not have three parts"))?;

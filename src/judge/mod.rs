@@ -36,12 +36,14 @@ pub mod render;
 pub mod revocation;
 pub mod rules;
 mod statement;
+pub mod status;
 
 pub use decision::{Decision, Method, Resolved, Verdict};
 pub use dossier::{Dossier, Want};
 pub use finding::{Check, Finding, Refusal, Stop};
 pub use revocation::{Feed, KillSet};
 pub use rules::{Rules, RulesError, RulesSource};
+pub use status::Lists;
 
 use anchors::Anchor;
 use case::Case;
@@ -52,6 +54,7 @@ use metadata::ClientMetadata;
 use policy::{Memo, NoMemo, Question};
 use relief::Relief;
 use revocation::{Target, TargetKind};
+use status::{Looked, StatusSource};
 
 /// What the judge says.
 #[derive(Debug)]
@@ -76,6 +79,7 @@ pub fn judge(request: &Request, dossier: &Dossier, rules: &Rules, kills: &KillSe
         path: Vec::new(),
         document: None,
         valid_until: Timestamp::MAX,
+        statuses: Vec::new(),
         used: Vec::new(),
     };
     match resolve(&mut case, request) {
@@ -93,6 +97,7 @@ pub fn judge(request: &Request, dossier: &Dossier, rules: &Rules, kills: &KillSe
                 rules: rules.digest(),
                 kill_sequence: kills.sequence(),
                 feed: kills.feed(),
+                looked: Box::default(),
                 explain: true,
             };
             decision.findings.push(failed(&refusal));
@@ -101,17 +106,19 @@ pub fn judge(request: &Request, dossier: &Dossier, rules: &Rules, kills: &KillSe
     }
 }
 
-/// Decides about a client that was resolved earlier. `None` when that resolution may not be used: it is past its end, was made
-/// under other rules, or is older than a policy lets it be for this request.
+/// Decides about a client that was resolved earlier, by the status lists that are at hand now. `None` when that resolution may not be
+/// used: it is past its end, was made under other rules, is older than a policy lets it be for this request, or names a list that is
+/// not at hand.
 #[must_use]
 pub fn judge_again(
     request: &Request,
     client: &Arc<Resolved>,
     rules: &Rules,
     kills: &KillSet,
+    lists: &dyn Lists,
     at: Timestamp,
 ) -> Option<Decision> {
-    judge_with(request, client, rules, kills, at, &NoMemo)
+    judge_with(request, client, rules, kills, lists, at, &NoMemo)
 }
 
 /// As [`judge_again`], and what the policies said to the same question in this minute is taken from the memo.
@@ -121,20 +128,24 @@ pub fn judge_with(
     client: &Arc<Resolved>,
     rules: &Rules,
     kills: &KillSet,
+    lists: &dyn Lists,
     at: Timestamp,
     memo: &dyn Memo,
 ) -> Option<Decision> {
     let usable = at < client.valid_until && client.rules == rules.digest();
-    let look = Look { request, client, rules, kills, at, memo };
+    let look = Look { request, client, rules, kills, lists, at, memo };
     if usable { look.assess().ok() } else { None }
 }
 
-/// The first look at a client that was just resolved: a policy may want its documents fresher than they are.
+/// The first look at a client that was just resolved: its status lists are asked for, and a policy may want its documents fresher than
+/// they are.
 fn first_assessment(case: &Case<'_>, request: &Request, client: &Arc<Resolved>) -> Step {
-    let look = Look { request, client, rules: case.rules, kills: case.kills, at: case.at, memo: &NoMemo };
+    let (rules, kills, lists, at) = (case.rules, case.kills, case.dossier, case.at);
+    let look = Look { request, client, rules, kills, lists, at, memo: &NoMemo };
     match look.assess() {
         Ok(decision) => Step::Decided(decision),
-        Err(Stale(age)) => match case.older_than(age) {
+        Err(Again::Lists(wants)) => Step::Need(wants),
+        Err(Again::Stale(age)) => match case.older_than(age) {
             wants if wants.is_empty() => Step::Decided(look.refused_as_stale(age)),
             wants => Step::Need(wants),
         },
@@ -159,20 +170,27 @@ struct Look<'a> {
     client: &'a Arc<Resolved>,
     rules: &'a Rules,
     kills: &'a KillSet,
+    lists: &'a dyn Lists,
     at: Timestamp,
     memo: &'a dyn Memo,
 }
 
-/// The resolution is older than a policy lets it be.
-struct Stale(Duration);
+/// Why a resolution does not do for this request.
+enum Again {
+    /// It is older than a policy lets it be.
+    Stale(Duration),
+    /// These status lists are not at hand.
+    Lists(Vec<Want>),
+}
 
 impl Look<'_> {
     /// May this client do this, now? Runs on every request.
-    fn assess(&self) -> Result<Decision, Stale> {
+    fn assess(&self) -> Result<Decision, Again> {
         let mut findings = Vec::with_capacity(8);
-        let verdict = match self.permit(&mut findings) {
+        let looked = self.look()?;
+        let verdict = match self.permit(&looked, &mut findings) {
             Ok(allowed) if self.client.is_stale(allowed.permit().freshness(), self.at) => {
-                return Err(Stale(allowed.permit().freshness().unwrap_or_default()));
+                return Err(Again::Stale(allowed.permit().freshness().unwrap_or_default()));
             }
             Ok(allowed) => Verdict::Allow(Box::new(allowed)),
             Err(refusal) => {
@@ -180,10 +198,23 @@ impl Look<'_> {
                 verdict(refusal)
             }
         };
-        Ok(self.decision(verdict, findings))
+        Ok(self.decision(verdict, findings, looked))
     }
 
-    fn permit(&self, findings: &mut Vec<Finding>) -> Result<Allowed, Refusal> {
+    /// Reads the client's status lists. A client that was killed is refused without: it causes no fetch.
+    fn look(&self) -> Result<Box<[Looked]>, Again> {
+        let sources = &self.client.statuses;
+        if sources.is_empty() || self.kills.find(self.client.targets.iter().copied()).is_some() {
+            return Ok(Box::default());
+        }
+        let looked: Option<Box<[Looked]>> = sources.iter().map(|source| source.look(self.lists, self.at)).collect();
+        looked.ok_or_else(|| {
+            let missing = sources.iter().filter(|source| source.look(self.lists, self.at).is_none());
+            Again::Lists(missing.filter_map(StatusSource::want).collect())
+        })
+    }
+
+    fn permit(&self, looked: &[Looked], findings: &mut Vec<Finding>) -> Result<Allowed, Refusal> {
         let Self { request, client, rules, kills, at, .. } = *self;
         let anchors = || client.beside.iter().chain(std::iter::once(&client.anchor));
         let mut relief = Relief::of(kills.override_for(client.id(), at));
@@ -192,8 +223,7 @@ impl Look<'_> {
         anchors().try_for_each(|anchor| anchor.check_approval(at))?;
         findings.push(Finding::held(Check::AnchorApproval));
         delegation::check_may_act(client)?;
-        let names_status = client.statement.as_ref().is_some_and(|statement| statement.names_status);
-        let standing = revocation::check(&client.targets, names_status, &client.anchor, kills, &mut relief, findings)?;
+        let standing = revocation::check(&client.targets, looked, &client.anchor, kills, &mut relief, findings)?;
         let reach = grant::reach(&request.request, client, &rules.source().knobs, findings)?;
         let question =
             Question::new(rules.policies(), &request.request, &request.source, standing.state(), kills.sequence(), at);
@@ -217,10 +247,10 @@ impl Look<'_> {
             format!("a policy demands documents of the last {seconds} s; these are of {as_of} and no newer could be had");
         let refusal = Refusal::transient(Code::PolicyStaleResolution, Check::PolicyFreshResolution, detail);
         let findings = vec![failed(&refusal)];
-        self.decision(Verdict::Unresolved(refusal), findings)
+        self.decision(Verdict::Unresolved(refusal), findings, self.look().unwrap_or_default())
     }
 
-    fn decision(&self, verdict: Verdict, findings: Vec<Finding>) -> Decision {
+    fn decision(&self, verdict: Verdict, findings: Vec<Finding>, looked: Box<[Looked]>) -> Decision {
         Decision {
             at: self.at,
             verdict,
@@ -231,6 +261,7 @@ impl Look<'_> {
             rules: self.rules.digest(),
             kill_sequence: self.kills.sequence(),
             feed: self.kills.feed(),
+            looked,
             explain: self.request.options.explain,
         }
     }
@@ -286,6 +317,7 @@ fn build(case: &mut Case<'_>, parts: Parts<'_>) -> Resolved {
     let first_seen = known.map_or(case.at, |known| known.first_seen.min(case.at));
     let path: Box<[Digest]> = std::mem::take(&mut case.path).into();
     let shown = Shown::of(&parts, &path);
+    let statuses = std::mem::take(&mut case.statuses).into();
     let version = version(case, parts.id, &path, first_seen, &changed);
     let Parts { anchor, beside, mut targets, metadata, .. } = parts;
     let bounds = case.rules.source().bounds;
@@ -317,6 +349,7 @@ fn build(case: &mut Case<'_>, parts: Parts<'_>) -> Resolved {
         path,
         findings: std::mem::take(&mut case.findings).into(),
         targets: targets.into(),
+        statuses,
         rules: case.rules.digest(),
         resolved_at: case.at,
         valid_until,

@@ -13,6 +13,7 @@ use super::finding::{Denied, Finding};
 use super::policy::Obliged;
 use super::relief::Relieved;
 use super::revocation::State;
+use super::status::{Looked, StatusSource};
 
 /// Seconds after which an unresolved decision is worth asking for again: about one fetch with its deadline.
 const RETRY_AFTER_S: u64 = 3;
@@ -77,12 +78,28 @@ impl Decision {
             (None, _) => State::Unknown,
         };
         let log = if killed { State::Killed } else { self.feed.state() };
-        let (version, age_ms) = (self.kill_sequence(), self.feed.age_ms());
         RevocationView {
             state: state.name(),
             handle: client.map_or_else(|| Part::Now(self.named()), |client| Part::Written(&client.shown.handles)),
-            sources: [SourceView { kind: "kill_log", version, age_ms, state: log.name() }],
+            sources: self.sources(log, client),
         }
+    }
+
+    fn sources<'a>(&'a self, log: State, client: Option<&'a Resolved>) -> Vec<SourceView<'a>> {
+        let (version, age_ms) = (Some(self.kill_sequence()), self.feed.age_ms());
+        let kill_log = SourceView { kind: "kill_log", id: None, version, age_ms, state: log.name() };
+        let lists = client.map(Resolved::statuses).unwrap_or_default().iter().zip(self.looked());
+        let list = |(source, looked): (&'a StatusSource, &Looked)| {
+            let age = looked.issued.map(|issued| self.at.since(issued));
+            SourceView {
+                kind: "status_list",
+                id: Some(source.uri()),
+                version: looked.issued.map(|issued| issued.as_secs()),
+                age_ms: age.map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
+                state: looked.state.name(),
+            }
+        };
+        std::iter::once(kill_log).chain(lists.map(list)).collect()
     }
 }
 
@@ -298,14 +315,18 @@ struct LifetimeView {
 struct RevocationView<'a> {
     state: &'static str,
     handle: Part<'a, Vec<String>>,
-    sources: [SourceView; 1],
+    sources: Vec<SourceView<'a>>,
 }
 
 #[derive(Serialize)]
-struct SourceView {
+struct SourceView<'a> {
     #[serde(rename = "type")]
     kind: &'static str,
-    version: u64,
+    /// Which one, where there can be several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<&'a str>,
+    /// The last order, or the second in which a list was issued; null for a source that said nothing.
+    version: Option<u64>,
     /// Null when nothing was proven yet.
     age_ms: Option<u64>,
     state: &'static str,

@@ -11,6 +11,7 @@ use super::anchors::{Anchor, OnUnknown};
 use super::finding::{Check, Finding, Refusal};
 use super::overrides::Override;
 use super::relief::Relief;
+use super::status::Looked;
 
 /// What a kill order names.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize, utoipa::ToSchema)]
@@ -291,12 +292,11 @@ impl Standing {
 /// when the client was cached.
 ///
 /// # Errors
-/// `revocation.killed`; `revocation.unknown` when the lease of a replica has ended, or when a statement names a status list and the
-/// anchor's `on_unknown` is closed, unless an override lifts that.
-/// Status lists are not read by this version, so their state is always UNKNOWN, never GOOD.
+/// The worst source is told: `revocation.killed`, `revocation.revoked`, `revocation.suspended`; `revocation.unknown` when the lease of a
+/// replica has ended, or when a status list cannot tell and the anchor's `on_unknown` is closed, unless an override lifts that.
 pub(super) fn check(
     targets: &[Target],
-    names_status: bool,
+    looked: &[Looked],
     anchor: &Anchor,
     kills: &KillSet,
     relief: &mut Relief<'_>,
@@ -305,8 +305,12 @@ pub(super) fn check(
     kills.check(targets.iter().copied())?;
     findings.push(Finding::held(Check::RevocationKillLog));
     let kill_sequence = kills.sequence();
-    // No anchor's `on_unknown` lets this through: it is about every client, and about orders that nobody here can know.
+    let worst = looked.iter().max_by_key(|looked| (looked.state, looked.rejected));
+    if let Some(worst) = worst {
+        worst.refuse()?;
+    }
     let mut state = State::Good;
+    // No anchor's `on_unknown` lets this through: it is about every client, and about orders that nobody here can know.
     if let Some(detail) = kills.feed().lapsed() {
         relief.lift(Err(Refusal::transient(Code::RevocationUnknown, Check::RevocationKillFeed, detail.as_str())))?;
         findings.push(Finding::not_held(Check::RevocationKillFeed, detail));
@@ -314,14 +318,15 @@ pub(super) fn check(
     } else if kills.feed() != Feed::Own {
         findings.push(Finding::held(Check::RevocationKillFeed));
     }
-    if !names_status {
+    let Some(worst) = worst else { return Ok(Standing { state, kill_sequence }) };
+    if worst.state == State::Good {
+        findings.push(Finding::held(Check::RevocationStatus));
         return Ok(Standing { state, kill_sequence });
     }
-    let detail = "the statement names a status list, which this version does not read";
     if anchor.revocation.on_unknown != OnUnknown::OpenRecorded {
-        relief.lift(Err(Refusal::transient(Code::RevocationUnknown, Check::RevocationStatus, detail)))?;
+        relief.lift(Err(Refusal::transient(Code::RevocationUnknown, Check::RevocationStatus, &*worst.detail)))?;
     }
-    findings.push(Finding::not_held(Check::RevocationStatus, detail));
+    findings.push(Finding::not_held(Check::RevocationStatus, &*worst.detail));
     Ok(Standing { state: State::Unknown, kill_sequence })
 }
 

@@ -17,12 +17,13 @@ use super::anchors::{Anchor, AnchorKind, KeySource};
 use super::case::Case;
 use super::decision::{Method, Resolved, StatementFacts};
 use super::delegation::{self, Link, Parent};
-use super::dossier::{Locator, Purpose, Want};
+use super::dossier::{ListKeys, Locator, Purpose, Want};
 use super::finding::{Check, Refusal, Stop};
 use super::jose::{KeySet, UnverifiedJws, VerifiedJws};
 use super::jwk::Algorithm;
 use super::metadata::{self, ClientMetadata, Role};
 use super::revocation::{Target, TargetKind, targets_of};
+use super::status::{Named, StatusSource};
 use super::{Parts, build};
 
 /// How soon an issuer is asked again for a `kid` that its set lacked. Keys must be published before they sign; once a minute
@@ -113,11 +114,15 @@ fn verify_above(
     let issuer = parent.as_ref().map_or(anchor.issuer().unwrap_or_default(), Parent::subject);
     let (subject, expires) = check_claims(case, &verified, &anchor, issuer, about)?;
     let claims = Claims::parse(verified.claims())?;
-    check_status(case, verified.claims(), &anchor)?;
+    let status = check_status(case, verified.claims(), &anchor)?;
     check_class(case, &claims, &anchor)?;
     case.valid_until = case.valid_until.min(expires);
-    let facts =
-        StatementFacts { digest, signed_by: *verified.signed_by(), expires, names_status: verified.claims().has("status") };
+    if let Some(named) = status {
+        // Section 11.3: a list is signed with keys of whoever vouches, which for a delegated client is still the anchor's issuer.
+        let source = StatusSource::of(named, &anchor, list_keys(case, &anchor)?);
+        case.statuses.push(source);
+    }
+    let facts = StatementFacts { digest, signed_by: *verified.signed_by(), expires };
     let class = anchor.attributes.class.clone().or_else(|| claims.class.clone());
     let members = metadata::known_members(verified.claims());
     let statement = VerifiedStatement { anchor, members, subject, class, claims, facts, ancestors: Vec::new() };
@@ -222,7 +227,7 @@ fn published_keys(case: &mut Case<'_>, url: &PublicUrl, kid: Option<&str>) -> Re
     // A token that names no key is not helped by other keys.
     if kid.is_some() && keys.find(kid).is_none() && case.at >= exhibit.checked_at.plus(JWKS_RECHECK) {
         let locator = Locator { url: url.clone(), purpose: Purpose::Jwks };
-        return Err(Stop::Need(vec![Want { locator, checked_after: Some(exhibit.checked_at) }]));
+        return Err(Stop::Need(vec![Want { locator, checked_after: Some(exhibit.checked_at), keys: None }]));
     }
     Ok(keys)
 }
@@ -329,15 +334,29 @@ fn check_subject(case: &mut Case<'_>, subject: &str, issuer: &str, about: Option
     Ok(())
 }
 
-fn check_status(case: &mut Case<'_>, claims: &Object, anchor: &Anchor) -> Result<(), Refusal> {
+fn check_status(case: &mut Case<'_>, claims: &Object, anchor: &Anchor) -> Result<Option<Named>, Refusal> {
     if anchor.revocation.require_status && !claims.has("status") {
         let detail = format!("anchor {} requires a `status` reference", anchor.id);
         return Err(Refusal::new(Code::StatementMalformed, Check::StatementStatus, detail));
     }
-    if claims.has("status") {
+    let named = StatusSource::read(claims)?;
+    if named.is_some() {
         case.note(Check::StatementStatus, true, "the statement names a status list");
     }
-    Ok(())
+    Ok(named)
+}
+
+/// What an anchor's status lists are verified with.
+fn list_keys(case: &mut Case<'_>, anchor: &Anchor) -> Result<ListKeys, Stop> {
+    let AnchorKind::StatementIssuer { keys, algorithms, .. } = &anchor.kind else {
+        return Err(Refusal::new(Code::StatementUntrustedIssuer, Check::StatementIssuer, "not an issuer's anchor").into());
+    };
+    let keys = match keys {
+        KeySource::Held(set) => Arc::clone(set),
+        KeySource::Published(url) => published_keys(case, url, None)?,
+    };
+    let hard_max_age = anchor.revocation.hard_max_age;
+    Ok(ListKeys { keys, algorithms: algorithms.as_slice().into(), hard_max_age })
 }
 
 fn check_class(case: &mut Case<'_>, claims: &Claims, anchor: &Anchor) -> Result<(), Refusal> {

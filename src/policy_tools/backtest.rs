@@ -16,7 +16,7 @@ use crate::archive::{ArchiveError, DataDir, Located};
 use crate::judge::policy::PolicySource;
 use crate::judge::{Decision, Resolved, Rules, RulesSource, Step, judge, judge_again};
 use crate::record::{Evaluation, OutcomeRef, Record, Use};
-use crate::replay::{Archive, inputs, orders_at, request};
+use crate::replay::{Archive, inputs, lists, orders_at, request};
 use crate::values::{Digest, Timestamp};
 
 /// Most judged uses that are remembered, at about 60 bytes; when there are more they are judged again.
@@ -246,9 +246,13 @@ impl Run<'_> {
         let archive = self.data.archive(epoch);
         let request = request(&used.request, used.ip.as_deref(), &archive)?;
         let kills = orders_at(used.kill_sequence, used.feed.as_ref(), &archive)?;
+        let lists = match archive.record(used.evaluation) {
+            Some(Record::Evaluation(evaluation)) => lists(used, &evaluation, &archive)?,
+            _ => return Err("its evaluation is missing".into()),
+        };
         let side = |resolved: &Option<Arc<Resolved>>, rules: &Rules| {
             let client = resolved.as_ref().ok_or("its evaluation does not resolve the client now")?;
-            judge_again(&request, client, rules, &kills, used.at)
+            judge_again(&request, client, rules, &kills, &lists, used.at)
                 .ok_or("the resolution had ended, or these policies want documents fresher than were recorded")
         };
         let old = side(&client.old, &client.rules.old)?;

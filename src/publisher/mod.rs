@@ -3,3 +3,4 @@
 
 pub mod keys;
 pub mod statements;
+pub mod status_lists;

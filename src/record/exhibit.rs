@@ -58,7 +58,7 @@ impl ExhibitRef {
     /// The exhibit again, its body read by `blob`. `None` when the record is not one of ours or the body is missing.
     #[must_use]
     pub fn restore(&self, blob: impl Fn(&Digest) -> Option<Vec<u8>>) -> Option<(Locator, Exhibit)> {
-        let purpose = [Purpose::MetadataDocument, Purpose::Jwks].into_iter().find(|p| p.name() == self.purpose)?;
+        let purpose = Purpose::ALL.into_iter().find(|p| p.name() == self.purpose)?;
         let locator = Locator { url: PublicUrl::parse(&self.url).ok()?, purpose };
         let outcome = match (self.status, &self.body, &self.absent) {
             (Some(status), Some(body), None) => {

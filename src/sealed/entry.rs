@@ -93,6 +93,7 @@ impl<'d> Joiner<'d> {
             }
             Record::Override(given) => return named(&given.client),
             Record::Review(review) => return named(&review.client),
+            Record::Transition(transition) => return named(&transition.client),
             Record::Revocation(order) if order.target_kind == TargetKind::Client.name() => return named(&order.target),
             Record::Use(used) => used.evaluation,
             Record::Grant(grant) => grant.evaluation,

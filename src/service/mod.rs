@@ -10,9 +10,9 @@ use std::time::Duration;
 use crate::clock::Clock;
 use crate::evidence::{AppendError, EvidenceLog, LogReader};
 use crate::fetch::Fetcher;
-use crate::judge::dossier::{Absence, Exhibit, Outcome};
+use crate::judge::dossier::{Absence, Exhibit, Locator, Outcome};
 use crate::judge::{Decision, Dossier, KillSet, Resolved, Rules, Step, Want, judge, judge_with};
-use crate::record::{ClientFacts, Evaluation, FeedRef, KnownRef, OutcomeRef, Record, RulesChange, Use};
+use crate::record::{ClientFacts, Evaluation, ExhibitRef, FeedRef, KnownRef, OutcomeRef, Record, RulesChange, Use};
 use crate::rules::LiveRules;
 use crate::values::{ClientIdUrl, ClientRef, Code, Digest, Request, Timestamp};
 
@@ -22,6 +22,7 @@ mod fleet;
 mod flight;
 mod kills;
 mod ledger;
+mod lists;
 mod memo;
 mod once;
 mod open;
@@ -38,6 +39,7 @@ use events::Granted;
 use fleet::Fleet;
 use flight::{Flights, Landed};
 use ledger::Ledger;
+use lists::StatusLists;
 use memo::{Histories, Principals, Remembered, Rulings};
 
 /// How much of a resolution's life may pass before it is resolved again in the background, so that no request waits for it.
@@ -51,9 +53,25 @@ const FLIGHTS_MAX: usize = 3;
 struct Entry {
     client: Arc<Resolved>,
     evaluation: u64,
+    /// The status lists that the evaluation has.
+    lists: Box<[Option<Arc<Exhibit>>]>,
     refreshing: AtomicBool,
     rulings: Rulings,
     granted: Granted,
+}
+
+impl Entry {
+    /// The status lists that a decision read, where they are not those of the evaluation. `None` when all are.
+    fn newer<'d>(&self, decision: &'d Decision) -> Option<Vec<(&'d Locator, &'d Arc<Exhibit>)>> {
+        let sources = decision.client()?.statuses().iter();
+        let read = sources.zip(decision.looked()).zip(&self.lists).filter_map(|((source, looked), before)| {
+            let (now, (locator, _)) = (looked.exhibit()?, source.place()?);
+            let same = before.as_ref().is_some_and(|before| before.outcome == now.outcome);
+            (!same).then_some((locator, now))
+        });
+        let newer: Vec<_> = read.collect();
+        (!newer.is_empty()).then_some(newer)
+    }
 }
 
 /// The service. Clones are handles to the same one.
@@ -67,6 +85,7 @@ struct Inner {
     kills: Kills,
     fleet: Fleet,
     fetcher: Fetcher,
+    lists: StatusLists,
     ledger: Ledger,
     reader: Arc<LogReader>,
     cache: moka::sync::Cache<Digest, Arc<Entry>>,
@@ -275,7 +294,7 @@ impl Inner {
     fn reassess(&self, request: &Request, entry: &Entry) -> Option<Decision> {
         let rules = self.rules.look();
         let memo = Remembered { rulings: &entry.rulings, principals: &self.principals };
-        self.now_with_kills(|kills, at| judge_with(request, &entry.client, &rules, kills, at, &memo))
+        self.now_with_kills(|kills, at| judge_with(request, &entry.client, &rules, kills, &self.lists.now(at), at, &memo))
     }
 
     fn step(&self, request: &Request, dossier: &Dossier) -> Result<(Decision, Arc<Rules>), Vec<Want>> {
@@ -287,7 +306,7 @@ impl Inner {
     }
 
     /// Resolves a client for all who wait for it.
-    async fn fly(&self, key: Digest, request: &Request, checked_after: Option<Timestamp>) -> Landed {
+    async fn fly(self: &Arc<Self>, key: Digest, request: &Request, checked_after: Option<Timestamp>) -> Landed {
         match self.judge_and_fetch(request, checked_after).await {
             (dossier, Some((decision, rules))) => self.land(key, request, dossier, &decision, &rules).await,
             (dossier, None) => Landed { entry: None, dossier: Arc::new(dossier), failed: None },
@@ -297,7 +316,7 @@ impl Inner {
     /// Judge, fetch, judge … until it is decided. Each round adds what was wanted, so the rounds are bounded by the judge's stages;
     /// the limit is a second belt, and `None` when it held.
     async fn judge_and_fetch(
-        &self,
+        self: &Arc<Self>,
         request: &Request,
         checked_after: Option<Timestamp>,
     ) -> (Dossier, Option<(Decision, Arc<Rules>)>) {
@@ -309,7 +328,7 @@ impl Inner {
                 Err(wants) => {
                     for mut want in wants {
                         want.checked_after = want.checked_after.max(checked_after);
-                        let exhibit = self.fetcher.fulfil(&want).await;
+                        let exhibit = self.obtain(&want).await;
                         dossier.insert(want.locator, exhibit);
                     }
                 }
@@ -347,7 +366,8 @@ impl Inner {
                 if dossier.known().is_none() || decision.allowed().is_some() {
                     self.histories.keep(&client);
                 }
-                let entry = Arc::new(Entry { client, evaluation, refreshing, rulings, granted: Granted::default() });
+                let lists = decision.looked().iter().map(|looked| looked.exhibit().cloned()).collect();
+                let entry = Arc::new(Entry { client, evaluation, lists, refreshing, rulings, granted: Granted::default() });
                 self.cache.insert(key, Arc::clone(&entry));
                 Landed { entry: Some(entry), dossier: Arc::new(dossier), failed: None }
             }
@@ -427,11 +447,7 @@ impl Inner {
             feed: FeedRef::of(decision.feed()),
         }));
         let mut blobs = vec![(shape.digest, &*shape.bytes), (rules.digest(), &**rules.bytes())];
-        for (_, exhibit) in dossier.iter() {
-            if let Outcome::Response(response) = &exhibit.outcome {
-                blobs.push((response.digest, &*response.body));
-            }
-        }
+        blobs.extend(dossier.iter().filter_map(|(_, exhibit)| exhibit.body()));
         self.ledger.append_from(&record, &blobs, from).await
     }
 
@@ -445,6 +461,7 @@ impl Inner {
     ) -> Result<Answer, Unavailable> {
         let json = decision.to_json();
         let (shape, from) = (ledger::Shape::of(request), self.ledger.commit(request, decision.at()));
+        let newer = entry.newer(&decision);
         let record = Record::Use(Use {
             at: decision.at(),
             evaluation: entry.evaluation,
@@ -455,8 +472,12 @@ impl Inner {
             trace,
             address: from.as_ref().map(|from| from.commitment),
             feed: FeedRef::of(decision.feed()),
+            lists: newer.as_ref().map(|newer| newer.iter().map(|(locator, list)| ExhibitRef::of(locator, list)).collect()),
         });
-        let receipt = self.ledger.append_from(&record, &[(shape.digest, &*shape.bytes)], from).await?;
+        let mut blobs = vec![(shape.digest, &*shape.bytes)];
+        blobs.extend(newer.iter().flatten().filter_map(|(_, list)| list.body()));
+        let receipt = self.ledger.append_from(&record, &blobs, from).await?;
+        self.write_transition(&decision).await?;
         if let Some(names) = entry.granted.news(&decision) {
             // Boxed: the first time only, and the future of a warm request stays small.
             Box::pin(self.write_grant(&decision, receipt.index(), entry, names)).await?;

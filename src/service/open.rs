@@ -7,6 +7,7 @@ use super::fleet::Fleet;
 use super::flight::Flights;
 use super::kills::Kills;
 use super::ledger::Ledger;
+use super::lists::{StatusLists, keep_fresh};
 use super::memo::{Histories, Principals};
 use super::witnessing::Witnessing;
 use super::{Inner, Service, events, published};
@@ -20,6 +21,7 @@ use crate::judge::{KillSet, RulesError};
 use crate::keep::{KeepError, Known};
 use crate::publisher::keys::{KeyError, log::LogKey};
 use crate::record::{Gap, Record, Start};
+use crate::revocation::floors::{Floors, FloorsError};
 use crate::revocation::kill_log::{Action, KillLogError, Order, Terms};
 use crate::rules::LiveRules;
 
@@ -32,6 +34,9 @@ pub enum OpenError {
     /// The kill log cannot be opened. Without it nothing is decided: an unread order would let a killed client in.
     #[error("kill log: {0}")]
     KillLog(#[from] KillLogError),
+    /// Which status lists were seen cannot be read.
+    #[error("{0}")]
+    Floors(#[from] FloorsError),
     /// The evidence log cannot be opened.
     #[error("evidence: {0}")]
     Evidence(#[from] crate::evidence::OpenError),
@@ -68,6 +73,7 @@ impl Service {
     pub async fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
         let rules = LiveRules::start(config)?;
         let kills = Kills::open(config)?;
+        let lists = StatusLists::new(Floors::open(&config.data_dir)?, config.cache.capacity);
         let fetcher = Fetcher::new(fetch_options(config), Arc::clone(&clock))?;
         let reserve_bytes = config.evidence.reserve_mb.saturating_mul(1 << 20);
         let key = Arc::new(LogKey::load_or_create(&config.log_key())?);
@@ -118,6 +124,7 @@ impl Service {
             kills,
             fleet,
             fetcher,
+            lists,
             ledger,
             reader,
             cache,
@@ -128,6 +135,7 @@ impl Service {
         };
         let service = Self(Arc::new(inner));
         service.start_following();
+        tokio::spawn(keep_fresh(Arc::downgrade(&service.0)));
         Ok(service)
     }
 }

@@ -33,8 +33,18 @@ async fn used(world: &World, order: u64, verdict: u8) {
     let (digest, at) = (Digest::of(b"x"), world.service.now());
     let outcome = OutcomeRef { verdict, code: "ok".into(), decision: digest, overridden: Some(order) };
     let (ip, trace, address) = (None, None, None);
-    let record =
-        Record::Use(Use { at, evaluation: 0, request: digest, ip, kill_sequence: order, outcome, trace, address, feed: None });
+    let record = Record::Use(Use {
+        at,
+        evaluation: 0,
+        request: digest,
+        ip,
+        kill_sequence: order,
+        outcome,
+        trace,
+        address,
+        feed: None,
+        lists: None,
+    });
     world.service.log().append(&record.encode(), &[]).await.unwrap();
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use countersign::judge::policy::{Memo, Ruling};
 use countersign::judge::revocation::TargetKind;
-use countersign::judge::{judge_again, judge_with};
+use countersign::judge::{Dossier, judge_again, judge_with};
 use countersign::values::Timestamp;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -123,8 +123,8 @@ proptest! {
                 Some(false) => case = case.overriding(&["files.*"], &["search.*"], "2026-11-22T12:03:00Z"),
             }
             let kills = case.kills();
-            let kept = judge_with(&case.request, client, &case.rules, &kills, now, &memo).map(|decision| decision.to_json());
-            let fresh = judge_again(&case.request, client, &case.rules, &kills, now).map(|decision| decision.to_json());
+            let kept = judge_with(&case.request, client, &case.rules, &kills, &Dossier::new(), now, &memo).map(|decision| decision.to_json());
+            let fresh = judge_again(&case.request, client, &case.rules, &kills, &Dossier::new(), now).map(|decision| decision.to_json());
             let show = |json: Option<Vec<u8>>| json.map(|json| String::from_utf8(json).unwrap());
             prop_assert_eq!(show(kept), show(fresh));
         }
@@ -146,7 +146,7 @@ fn the_same_question(policy: &str, expect: [(usize, usize); 3]) {
     let memo = Kept { rulings: Mutex::default(), most: 8, hits: AtomicUsize::new(0) };
     let ask = |case: &crate::case::Case, seconds: u64| {
         let now = at(AT).plus(Duration::from_secs(seconds));
-        judge_with(&case.request, decided.client().unwrap(), &case.rules, &case.kills(), now, &memo).unwrap();
+        judge_with(&case.request, decided.client().unwrap(), &case.rules, &case.kills(), &Dossier::new(), now, &memo).unwrap();
         (memo.hits.load(Ordering::Relaxed), memo.rulings.lock().unwrap().len())
     };
     assert_eq!([ask(&case, 0), ask(&case, 59), ask(&case, 60)], expect);

@@ -12,3 +12,4 @@ mod personal;
 mod policies;
 mod reloading;
 mod rollback;
+mod status_lists;

@@ -137,6 +137,10 @@ fn fields(record: &Record) -> Value {
         }
         Record::Review(r) => json!({ "at": r.at, "sequence": r.sequence, "reviews": r.reviews, "client": r.client,
             "finding": r.finding, "ticket": r.ticket, "by": r.by, "line": r.line }),
+        Record::Transition(r) => {
+            json!({ "at": r.at, "client": r.client, "from": r.from, "to": r.to, "detail": r.detail })
+        }
+        Record::ListAlarm(r) => json!({ "at": r.at, "uri": r.uri, "detail": r.detail }),
         Record::Retention(r) => json!({ "at": r.at, "before": r.before, "deleted": r.deleted }),
         Record::Erasure(r) => json!({ "at": r.at, "before": r.before, "days": r.days }),
         Record::Acknowledgement(r) => json!({ "at": r.at, "replica": r.replica, "caller": r.caller, "first": r.first,

@@ -1,0 +1,239 @@
+//! Status references of statements, and what the lists say about them (draft-ietf-oauth-status-list-21).
+//!
+//! The statement is verified first, its list is asked for after that (section 8.3), from hosts that the anchor names, and is verified
+//! with the anchor's keys. The bit is read from the list at hand on every request: what is cached is where to look.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::values::json::{Json, Object};
+use crate::values::url::PublicUrl;
+use crate::values::{Code, Timestamp};
+
+use super::anchors::Anchor;
+use super::dossier::{Dossier, Exhibit, ListKeys, Locator, Outcome, Purpose, Want};
+use super::finding::{Check, Refusal};
+use super::revocation::State;
+
+mod list;
+
+pub use list::{DECODED_MAX_BYTES, STATUS_LIST_MAX_BYTES, StatusList};
+
+/// How far the clock of whoever signs a list may be ahead of ours.
+const SKEW: Duration = Duration::from_secs(60);
+
+/// Where lists are looked up when a decision is made: the dossier of a resolution, or what a service has loaded since.
+pub trait Lists {
+    /// What is at hand of a list; `None` when it was never asked for.
+    fn list(&self, locator: &Locator) -> Option<Arc<Exhibit>>;
+}
+
+impl Lists for Dossier {
+    fn list(&self, locator: &Locator) -> Option<Arc<Exhibit>> {
+        self.get(locator).map(Arc::clone)
+    }
+}
+
+/// A place in a status list that a verified statement names.
+#[derive(Debug)]
+pub struct StatusSource {
+    uri: Box<str>,
+    index: u64,
+    place: Result<(Locator, ListKeys), Box<str>>,
+}
+
+/// What is known from a source when a decision is made.
+#[derive(Clone, Debug)]
+pub struct Looked {
+    pub(super) state: State,
+    /// When the list was issued, which is its version; `None` without a list that counts.
+    pub(super) issued: Option<Timestamp>,
+    /// Why it is not good.
+    pub(super) detail: Box<str>,
+    /// The list can never say anything about this statement (section 8.3: an index out of bounds must be rejected).
+    pub(super) rejected: bool,
+    /// What it was read from.
+    pub(super) exhibit: Option<Arc<Exhibit>>,
+}
+
+impl StatusSource {
+    /// Reads the `status` claim (section 6.2). `None` without one.
+    ///
+    /// # Errors
+    /// `statement.malformed`.
+    pub(super) fn read(claims: &Object) -> Result<Option<Named>, Refusal> {
+        let malformed = |detail: &str| Refusal::new(Code::StatementMalformed, Check::StatementStatus, detail);
+        let status = match claims.get("status") {
+            None => return Ok(None),
+            Some(Json::Object(status)) if status.iter().next().is_some() => status,
+            Some(_) => return Err(malformed("`status` is not an object with a mechanism in it")),
+        };
+        let list = match status.get("status_list") {
+            None => return Ok(Some(Named::Other)),
+            Some(Json::Object(list)) => list,
+            Some(_) => return Err(malformed("`status.status_list` is not an object")),
+        };
+        match (list.get("idx"), list.get("uri")) {
+            (Some(Json::Integer(index)), Some(Json::String(uri))) if !uri.is_empty() => {
+                Ok(Some(Named::List { uri: uri.clone(), index: *index }))
+            }
+            (Some(Json::Integer(_)), _) => Err(malformed("`status.status_list.uri` is not a URI")),
+            _ => Err(malformed("`status.status_list.idx` is not an integer, 0 or more")),
+        }
+    }
+
+    /// Where a list is looked up, if its anchor lets it be.
+    pub(super) fn of(named: Named, anchor: &Anchor, keys: ListKeys) -> Self {
+        let (uri, index) = match named {
+            Named::List { uri, index } => (uri, index),
+            Named::Other => {
+                let place = Err("the statement's `status` has no `status_list`, and no other mechanism is known".into());
+                return Self { uri: "".into(), index: 0, place };
+            }
+        };
+        let place = match PublicUrl::parse(&uri) {
+            Err(error) => Err(format!("the status list's URI cannot be fetched: {error}").into()),
+            Ok(url) if !is_listed(&url, anchor) => {
+                let host = url.host_text().to_owned();
+                Err(format!("`revocation.status_hosts` of anchor {} does not name {host:?}", anchor.id).into())
+            }
+            Ok(url) => Ok((Locator { url, purpose: Purpose::StatusList }, keys)),
+        };
+        Self { uri: uri.into(), index, place }
+    }
+
+    /// The list's URI; empty when the statement names another mechanism.
+    #[must_use]
+    pub fn uri(&self) -> &str {
+        &self.uri
+    }
+
+    /// Where the list is, and with what it is verified; `None` when it may not be asked for.
+    #[must_use]
+    pub fn place(&self) -> Option<(&Locator, &ListKeys)> {
+        self.place.as_ref().ok().map(|(locator, keys)| (locator, keys))
+    }
+
+    /// The list is needed first.
+    pub(super) fn want(&self) -> Option<Want> {
+        let (locator, keys) = self.place()?;
+        Some(Want { locator: locator.clone(), checked_after: None, keys: Some(keys.clone()) })
+    }
+
+    /// What the list at hand says. `None` when it was never asked for.
+    pub(super) fn look(&self, lists: &dyn Lists, at: Timestamp) -> Option<Looked> {
+        let (locator, keys) = match &self.place {
+            Ok(place) => place,
+            Err(why) => return Some(Looked::unknown(None, None, why.clone())),
+        };
+        let exhibit = lists.list(locator)?;
+        let response = match &exhibit.outcome {
+            Outcome::Absent(_, why) => {
+                let why = format!("no status list from {}: {why}", self.uri).into();
+                return Some(Looked::unknown(Some(exhibit), None, why));
+            }
+            Outcome::Response(response) => response,
+        };
+        let read = response.status_list(keys).and_then(|list| match list.uri() == &*self.uri {
+            true => Ok(list),
+            // Section 8.3: or one list would pass for another.
+            false => Err(format!("its `sub` is {:?}, not the URI that the statement names", list.uri())),
+        });
+        Some(match read {
+            Ok(list) => self.read_bit(&list, keys.hard_max_age, at, exhibit),
+            Err(why) => {
+                let why = format!("the status list from {}: {why}", self.uri).into();
+                Looked::unknown(Some(exhibit), None, why)
+            }
+        })
+    }
+
+    fn read_bit(&self, list: &StatusList, hard: Duration, at: Timestamp, exhibit: Arc<Exhibit>) -> Looked {
+        let (issued, index) = (list.issued(), self.index);
+        let looked = |state, detail: String| Looked {
+            state,
+            issued: Some(issued),
+            detail: detail.into(),
+            rejected: false,
+            exhibit: Some(Arc::clone(&exhibit)),
+        };
+        if issued > at.plus(SKEW) {
+            return looked(State::Unknown, format!("the status list was issued at {issued}, which is yet to come"));
+        }
+        // Section 7.1: 0 is valid, 1 invalid, 2 suspended; whatever else there is, it is not valid.
+        match list.get(index) {
+            None => {
+                let detail = format!("index {index} is beyond the status list, which has {} entries", list.entries());
+                return Looked { rejected: true, ..looked(State::Unknown, detail) };
+            }
+            Some(0) => {}
+            Some(2) => return looked(State::Suspended, format!("the status list of {issued} says suspended")),
+            // "Revoked" does not decay: an old list that says so is believed (DESIGN section 6).
+            Some(status) => return looked(State::Revoked, format!("the status list of {issued} says {status}: not valid")),
+        }
+        if let Some(expires) = list.expires().filter(|expires| at >= *expires) {
+            return looked(State::Unknown, format!("the status list expired at {expires}, and no newer could be had"));
+        }
+        let age = at.since(issued);
+        if age > hard {
+            let (age, hard) = (age.as_secs(), hard.as_secs());
+            let detail = format!("the status list is {age} s old, {hard} s are allowed, and no newer could be had");
+            return looked(State::Unknown, detail);
+        }
+        looked(State::Good, String::new())
+    }
+}
+
+impl Looked {
+    fn unknown(exhibit: Option<Arc<Exhibit>>, issued: Option<Timestamp>, detail: Box<str>) -> Self {
+        Self { state: State::Unknown, issued, detail, rejected: false, exhibit }
+    }
+
+    /// Refuses what no anchor lets through.
+    pub(super) fn refuse(&self) -> Result<(), Refusal> {
+        let code = match self.state {
+            State::Good => return Ok(()),
+            State::Unknown if self.rejected => Code::RevocationUnknown,
+            State::Unknown => return Ok(()),
+            State::Suspended => Code::RevocationSuspended,
+            State::Revoked | State::Killed => Code::RevocationRevoked,
+        };
+        Err(Refusal::new(code, Check::RevocationStatus, &*self.detail))
+    }
+
+    /// The state.
+    #[must_use]
+    pub const fn state(&self) -> State {
+        self.state
+    }
+
+    /// Why it is not good; empty when it is.
+    #[must_use]
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    /// What it was read from.
+    #[must_use]
+    pub const fn exhibit(&self) -> Option<&Arc<Exhibit>> {
+        self.exhibit.as_ref()
+    }
+}
+
+/// What a `status` claim names.
+pub(super) enum Named {
+    /// A place in a list.
+    List {
+        /// Where the list is.
+        uri: String,
+        /// Which entry.
+        index: u64,
+    },
+    /// Something else.
+    Other,
+}
+
+/// Trust first, fetch second: an anchor says whom its statements may send us to.
+fn is_listed(url: &PublicUrl, anchor: &Anchor) -> bool {
+    anchor.revocation.status_hosts.iter().any(|host| host.eq_ignore_ascii_case(url.host_text()))
+}

@@ -1,0 +1,222 @@
+//! Status lists that are loaded: read on every request, fetched again in the background.
+//!
+//! A list takes the place of another only when it is verified, of the URI that was asked for, and not older than any that was seen
+//! (`revocation/floors.rs`). Whatever else comes leaves the last good one, which ages.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+
+use super::Inner;
+use crate::evidence::AppendError;
+use crate::judge::dossier::{Absence, Exhibit, ListKeys, Locator, Outcome};
+use crate::judge::revocation::State;
+use crate::judge::status::StatusList;
+use crate::judge::{Decision, Lists, Want};
+use crate::record::{ListAlarm, Record, Transition};
+use crate::revocation::floors::Floors;
+use crate::values::{Digest, Timestamp};
+
+/// So many lists are loaded at once; with 16 MiB at most, and a tenth of that as they are used.
+const LOADED_MAX: usize = 1_024;
+/// A list that nobody was asked about for so long is let go.
+const IDLE: Duration = Duration::from_secs(3600);
+/// How soon a list is asked for again, whatever its `ttl`: not more often than twice a minute, and once an hour at least.
+const SOFT: std::ops::RangeInclusive<Duration> = Duration::from_secs(30)..=Duration::from_secs(3600);
+/// For lists that do not say (section 13.7 leaves it to the reader).
+const TTL: Duration = Duration::from_secs(300);
+/// How often it is looked which lists are due.
+const LOOK: Duration = Duration::from_millis(500);
+
+struct Loaded {
+    exhibit: Arc<Exhibit>,
+    keys: ListKeys,
+    due: Timestamp,
+    /// When a decision last read it, in milliseconds since 1970.
+    used: AtomicU64,
+}
+
+/// The lists of a service.
+pub(super) struct StatusLists {
+    loaded: ArcSwap<HashMap<Locator, Arc<Loaded>>>,
+    floors: Mutex<Floors>,
+    /// By client: what its lists said last.
+    states: moka::sync::Cache<Digest, State>,
+    changing: tokio::sync::Mutex<()>,
+}
+
+/// The lists as they are now.
+pub(super) struct Now {
+    loaded: arc_swap::Guard<Arc<HashMap<Locator, Arc<Loaded>>>>,
+    at: Timestamp,
+}
+
+impl Lists for Now {
+    fn list(&self, locator: &Locator) -> Option<Arc<Exhibit>> {
+        let loaded = self.loaded.get(locator)?;
+        loaded.used.store(self.at.as_millis(), Ordering::Relaxed);
+        Some(Arc::clone(&loaded.exhibit))
+    }
+}
+
+impl StatusLists {
+    pub(super) fn new(floors: Floors, clients: u64) -> Self {
+        let states = moka::sync::Cache::builder().max_capacity(clients).build();
+        Self { loaded: ArcSwap::default(), floors: Mutex::new(floors), states, changing: tokio::sync::Mutex::default() }
+    }
+
+    pub(super) fn now(&self, at: Timestamp) -> Now {
+        Now { loaded: self.loaded.load(), at }
+    }
+
+    /// What is loaded and need not be asked for again yet.
+    fn fresh(&self, want: &Want, keys: &ListKeys, at: Timestamp) -> Option<Arc<Exhibit>> {
+        let loaded = self.loaded.load().get(&want.locator).cloned()?;
+        let asked_later = want.checked_after.is_none_or(|after| loaded.exhibit.checked_at > after);
+        // A list that other keys signed may be one that these keys have signed by now.
+        let same_keys = loaded.keys == *keys || read(&loaded.exhibit, &want.locator, keys).is_ok();
+        (asked_later && at < loaded.due && same_keys).then(|| Arc::clone(&loaded.exhibit))
+    }
+
+    /// Takes what came of asking, or keeps what there was. Says what is loaded now, and what is wrong if something is. Blocking: it
+    /// verifies, decodes and writes.
+    fn offer(&self, want: &Want, keys: &ListKeys, exhibit: Arc<Exhibit>, at: Timestamp) -> (Arc<Exhibit>, Option<String>) {
+        let read_before = |exhibit: &Exhibit| read(exhibit, &want.locator, keys);
+        let (taken, alarm) = match read_before(&exhibit) {
+            Ok(list) => match self.floors.lock().unwrap_or_else(PoisonError::into_inner).raise(&list) {
+                Ok(odd) => (Some(list), odd),
+                Err(why) => (None, Some(why)),
+            },
+            Err(_) => (None, None),
+        };
+        let now = match (&taken, &alarm) {
+            (Some(_), _) => exhibit,
+            (None, alarm) => match self.loaded.load().get(&want.locator).filter(|old| read_before(&old.exhibit).is_ok()) {
+                Some(old) => Arc::new(Exhibit { checked_at: exhibit.checked_at, ..Exhibit::clone(&old.exhibit) }),
+                None => match alarm {
+                    Some(why) => {
+                        let outcome = Outcome::Absent(Absence::Outdated, why.clone());
+                        Arc::new(Exhibit { outcome, ..Exhibit::clone(&exhibit) })
+                    }
+                    None => exhibit,
+                },
+            },
+        };
+        let soft = match &taken {
+            Some(list) => list.ttl().unwrap_or(TTL).clamp(*SOFT.start(), *SOFT.end()).min(keys.hard_max_age / 2),
+            None => *SOFT.start(),
+        };
+        let used = AtomicU64::new(at.as_millis());
+        let loaded = Arc::new(Loaded { exhibit: Arc::clone(&now), keys: keys.clone(), due: at.plus(soft), used });
+        self.loaded.rcu(|all| {
+            let mut all = HashMap::clone(all);
+            all.insert(want.locator.clone(), Arc::clone(&loaded));
+            if all.len() > LOADED_MAX {
+                let idlest = all.iter().min_by_key(|(_, loaded)| loaded.used.load(Ordering::Relaxed));
+                let idlest = idlest.map(|(locator, _)| locator.clone());
+                idlest.and_then(|idlest| all.remove(&idlest));
+            }
+            all
+        });
+        (now, alarm)
+    }
+
+    /// The lists to ask for again now; those that nobody needs are let go.
+    fn due(&self, at: Timestamp) -> Vec<Want> {
+        let idle = at.minus(IDLE).as_millis();
+        let is_idle = |loaded: &Loaded| loaded.used.load(Ordering::Relaxed) < idle;
+        if self.loaded.load().values().any(|loaded| is_idle(loaded)) {
+            self.loaded.rcu(|all| {
+                let mut all = HashMap::clone(all);
+                all.retain(|_, loaded| !is_idle(loaded));
+                all
+            });
+        }
+        let all = self.loaded.load();
+        let due = all.iter().filter(|(_, loaded)| at >= loaded.due);
+        let want = |(locator, loaded): (&Locator, &Arc<Loaded>)| Want {
+            locator: locator.clone(),
+            checked_after: Some(loaded.exhibit.checked_at),
+            keys: Some(loaded.keys.clone()),
+        };
+        due.map(want).collect()
+    }
+}
+
+fn read(exhibit: &Exhibit, locator: &Locator, keys: &ListKeys) -> Result<Arc<StatusList>, String> {
+    match &exhibit.outcome {
+        Outcome::Absent(_, why) => Err(why.clone()),
+        Outcome::Response(response) => response
+            .status_list(keys)
+            .and_then(|list| if list.uri() == locator.url.as_str() { Ok(list) } else { Err("sub".into()) }),
+    }
+}
+
+impl Inner {
+    /// Gets what the judge wants: a document, or a status list.
+    pub(super) async fn obtain(self: &Arc<Self>, want: &Want) -> Arc<Exhibit> {
+        let Some(keys) = &want.keys else { return self.fetcher.fulfil(want).await };
+        if let Some(exhibit) = self.lists.fresh(want, keys, self.clock.now()) {
+            return exhibit;
+        }
+        let exhibit = self.fetcher.fulfil(want).await;
+        let (inner, wanted, keys, came) = (Arc::clone(self), want.clone(), keys.clone(), Arc::clone(&exhibit));
+        let offered = tokio::task::spawn_blocking(move || inner.lists.offer(&wanted, &keys, came, inner.clock.now())).await;
+        // A panic there has been printed; what came is judged for itself then.
+        let Ok((exhibit, alarm)) = offered else { return exhibit };
+        if let Some(detail) = alarm {
+            self.alarm_of_list(want.locator.url.as_str(), detail).await;
+        }
+        exhibit
+    }
+
+    async fn alarm_of_list(&self, uri: &str, detail: String) {
+        tracing::error!(uri, detail, "a status list does not count; somebody may be hiding a revocation");
+        metrics::counter!("countersign_status_list_alarms_total").increment(1);
+        let record = Record::ListAlarm(ListAlarm { at: self.clock.now(), uri: uri.to_owned(), detail });
+        if let Err(error) = self.ledger.append(&record, &[]).await {
+            tracing::error!(%error, "an alarm about a status list could not be put on record");
+        }
+    }
+
+    /// Puts on record that a client's lists say something else than before.
+    pub(super) async fn write_transition(&self, decision: &Decision) -> Result<(), AppendError> {
+        let (Some(client), Some(looked)) = (decision.client(), decision.looked().iter().max_by_key(|looked| looked.state()))
+        else {
+            return Ok(());
+        };
+        let (key, to) = (Digest::of(client.id().as_bytes()), looked.state());
+        if self.lists.states.get(&key) == Some(to) {
+            return Ok(());
+        }
+        let _one = self.lists.changing.lock().await;
+        let from = self.lists.states.get(&key);
+        self.lists.states.insert(key, to);
+        match from.filter(|from| *from != to) {
+            None => Ok(()),
+            Some(from) => {
+                let (from, to) = (from.name().to_owned(), to.name().to_owned());
+                let (at, client, detail) = (decision.at(), client.id().to_owned(), looked.detail().to_owned());
+                let record = Record::Transition(Transition { at, client, from, to, detail });
+                self.ledger.append(&record, &[]).await.map(|_| ())
+            }
+        }
+    }
+}
+
+/// Asks for lists again when they are due, so that no request waits for one. Ends with the service.
+pub(super) async fn keep_fresh(service: Weak<Inner>) {
+    loop {
+        tokio::time::sleep(LOOK).await;
+        let Some(inner) = service.upgrade() else { return };
+        let refreshing = inner.lists.due(inner.clock.now()).into_iter().map(|want| {
+            let inner = Arc::clone(&inner);
+            async move { inner.obtain(&want).await }
+        });
+        // The fetcher bounds how many are under way.
+        futures_util::future::join_all(refreshing).await;
+    }
+}
