@@ -39,7 +39,7 @@ impl Default for Revocation {
 pub const REPLICAS_MAX: usize = 1024;
 
 impl Revocation {
-    /// The key of the log that is followed. `None` when none is followed: [`Revocation::check`] refuses a feed without a key.
+    /// The key of the log that is followed. `None` when none is followed: `check` refuses a feed without a key.
     #[must_use]
     pub fn key(&self) -> Option<VerifyingKey> {
         parse_public(&self.feed_key).filter(|_| !self.feed.is_empty())

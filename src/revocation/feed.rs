@@ -1,7 +1,7 @@
 //! Pages of the kill feed: what a follower asks, what it is told, and whether it may believe it (standards F6, F7).
 //!
 //! Nothing here trusts the transport. Each line is verified against the pinned key and its place in the chain; the head proves, by the
-//! question's nonce, how far the log reached when it was signed. An answer that does not fit is an [`Alarm`]: it extends no lease.
+//! question's nonce, how far the log reached when it was signed. An answer that does not fit is an `Alarm`: it extends no lease.
 
 use serde::{Deserialize, Serialize};
 

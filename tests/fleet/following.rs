@@ -186,6 +186,14 @@ async fn cut_off_it_decides_nothing_past_its_lease() {
     told.advance(10);
     let excepted = told.ask(&request()).await;
     assert_eq!((gist(&excepted).0, &excepted["revocation"]["state"]), ("allow", &json!("unknown")));
+    // A client that is cached and then killed is killed, whatever else is unknown, and no override lifts that.
+    wire.mend();
+    told.current().await;
+    let killed = world.kill_client().await;
+    told.has(killed).await;
+    wire.cut();
+    told.advance(10);
+    assert_eq!(gist(&told.ask(&request()).await), ("deny", "revocation.killed", "hit"));
     told.check_replays();
 }
 
