@@ -30,6 +30,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("frame", frame),
     ("record", record),
     ("policy", policy),
+    ("status_list", status_list),
 ];
 
 const CLIENT: &str = "https://client.example.com/oauth/client.json";
@@ -77,6 +78,27 @@ pub fn frame(bytes: &[u8]) {
         assert!(frame::decode(&bytes[..cut]).is_err(), "a frame cut at {cut} is accepted");
     }
     assert!(decoded.records().count() <= bytes.len());
+}
+
+/// Status lists: claims as they are, and a list of any bytes. What is read has as many entries as it says, each of its bits.
+pub fn status_list(bytes: &[u8]) {
+    use countersign::judge::status::StatusList;
+    use countersign::values::json::Object;
+    let check = |claims: &Object| {
+        let Ok(list) = StatusList::read(claims) else { return };
+        let entries = list.entries();
+        assert!(entries > 0 && list.get(entries).is_none() && list.get(u64::MAX).is_none());
+        for index in [0, entries / 2, entries - 1] {
+            assert!(list.get(index).is_some_and(|status| list.bits() == 8 || status < 1 << list.bits()), "{index}");
+        }
+    };
+    if let Ok(claims) = Json::parse_object(bytes) {
+        check(&claims);
+    }
+    let [bits, packed @ ..] = bytes else { return };
+    let list = serde_json::json!({ "bits": 1 << (bits % 4), "lst": BASE64URL_NOPAD.encode(packed) });
+    let claims = serde_json::json!({ "sub": "https://s.example/1", "iat": AT, "status_list": list }).to_string();
+    check(&Json::parse_object(claims.as_bytes()).expect("claims"));
 }
 
 /// Records: what is read is written again to bytes that read the same.

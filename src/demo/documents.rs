@@ -46,8 +46,13 @@ pub(super) fn hosts() -> [&'static str; 9] {
     ]
 }
 
+/// Where the registry says which of its statements it took back.
+pub const STATUS_LIST: &str = "https://registry.acme.example/status-lists/agents";
+/// The entry of a statement that it took back; all others are good.
+pub const TAKEN_BACK: u64 = 4711;
+
 /// Everything that the origin serves, by URL.
-pub(super) fn all(registry: &IssuerKey) -> Vec<(String, Page)> {
+pub(super) fn all(registry: &IssuerKey, statuses: String) -> Vec<(String, Page)> {
     let page = |url: &str, document: Value| (url.to_owned(), Page::document(&document));
     let huge = with(web(HUGE, "Huge"), "contacts", json!(["x".repeat(6000)]));
     let legacy = with(web(LEGACY, "Legacy"), "token_endpoint_auth_method", json!("client_secret_post"));
@@ -62,6 +67,7 @@ pub(super) fn all(registry: &IssuerKey) -> Vec<(String, Page)> {
         page(PARTNER, web(PARTNER, "Partner")),
         page(STRANGER, web(STRANGER, "Stranger")),
         (format!("{REGISTRY}/jwks.json"), Page::document(&registry.public_set())),
+        (STATUS_LIST.to_owned(), Page::status_list(statuses)),
     ]
 }
 
@@ -137,7 +143,7 @@ pub(super) fn anchors(at: Timestamp) -> [(&'static str, String); 3] {
     let registry = format!(
         "id = \"acme-registry\"\nkind = \"statement-issuer\"\n{}\
          [vouches]\nclasses = [\"agent\", \"partner\"]\nscopes = [\"files.read\", \"search\"]\ntools = [\"files.*\", \"search\"]\n\
-         max_lifetime = \"1h\"\n[source]\ngateways = [\"gw-*\"]\n\
+         max_lifetime = \"1h\"\n[source]\ngateways = [\"gw-*\"]\n[revocation]\nstatus_hosts = [\"registry.acme.example\"]\n\
          [statement]\nissuer = \"{REGISTRY}\"\njwks_uri = \"{REGISTRY}/jwks.json\"\nalgorithms = [\"ES256\", \"EdDSA\"]\n",
         approval("SEC-2", until)
     );

@@ -10,12 +10,17 @@ use crate::judge::jwk::Algorithm;
 use crate::judge::policy::PolicySource;
 use crate::publisher::keys::issuer::{IssuerKey, KeyError};
 use crate::publisher::statements::{self, StatementSpec};
+use crate::publisher::status_lists::{ListError, StatusListFile};
 use crate::values::Timestamp;
+use crate::values::json::Json;
 
 mod documents;
 mod origin;
 
-pub use documents::{AGENT, CHAT, CLI, HUGE, LEGACY, MOVED, PARTNER, PARTNER_AGENT, REGISTRY, SPAWNED_AGENT, STRANGER, THIEF};
+pub use documents::{
+    AGENT, CHAT, CLI, HUGE, LEGACY, MOVED, PARTNER, PARTNER_AGENT, REGISTRY, SPAWNED_AGENT, STATUS_LIST, STRANGER, TAKEN_BACK,
+    THIEF,
+};
 pub use origin::Origin;
 
 /// Why the world cannot be made.
@@ -38,6 +43,9 @@ pub enum DemoError {
     /// A key of the registry.
     #[error("registry key: {0}")]
     Key(#[from] KeyError),
+    /// Its status list.
+    #[error("status list: {0}")]
+    List(#[from] ListError),
 }
 
 impl DemoError {
@@ -66,7 +74,8 @@ impl World {
         let registry = IssuerKey::generate(Algorithm::ES256, Some("registry-1"))?;
         // The same `kid`: what tells the two apart is the signature alone.
         let impostor = IssuerKey::generate(Algorithm::ES256, Some("registry-1"))?;
-        let origin = Origin::start(&directory.join("ca.pem"), documents::all(&registry)).await?;
+        let statuses = statuses().sign(&registry, at)?;
+        let origin = Origin::start(&directory.join("ca.pem"), documents::all(&registry, statuses)).await?;
         let partner_agent = IssuerKey::generate(Algorithm::EdDSA, Some("orders-1"))?;
         let world = Self { directory: directory.to_owned(), origin, registry, impostor, partner_agent };
         world.write("countersign.toml", &world.configuration())?;
@@ -101,6 +110,17 @@ impl World {
     /// When it cannot be signed.
     pub fn statement(&self, at: Timestamp, jti: &str) -> Result<String, DemoError> {
         Ok(self.registry.sign(statements::TYPE, &statements::claims(&agent(), at, jti))?)
+    }
+
+    /// The same statement, which names an entry of the registry's status list.
+    ///
+    /// # Errors
+    /// When it cannot be signed.
+    pub fn listed_statement(&self, at: Timestamp, jti: &str, index: u64) -> Result<String, DemoError> {
+        let mut claims = statements::claims(&agent(), at, jti);
+        let status = serde_json::json!({ "status_list": { "idx": index, "uri": STATUS_LIST } });
+        claims.set("status", Json::parse(status.to_string().as_bytes()).unwrap_or(Json::Null));
+        Ok(self.registry.sign(statements::TYPE, &claims)?)
     }
 
     /// The same statement, signed by somebody who only claims to be the registry.
@@ -182,6 +202,21 @@ impl World {
         let path = self.directory.join(name);
         std::fs::write(&path, text).map_err(DemoError::io(path.display()))
     }
+}
+
+/// The registry's status list.
+fn statuses() -> StatusListFile {
+    let mut list = StatusListFile {
+        uri: STATUS_LIST.to_owned(),
+        bits: 2,
+        size: 10_000,
+        ttl_s: 60,
+        lifetime_s: 86_400,
+        aggregation_uri: None,
+        entries: std::collections::BTreeMap::new(),
+    };
+    list.set(&[TAKEN_BACK], 1);
+    list
 }
 
 fn agent() -> StatementSpec {

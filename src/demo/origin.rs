@@ -25,6 +25,7 @@ use super::DemoError;
 #[derive(Clone, Debug)]
 pub(super) struct Page {
     status: StatusCode,
+    kind: &'static str,
     body: Bytes,
     location: Option<HeaderValue>,
 }
@@ -32,12 +33,18 @@ pub(super) struct Page {
 impl Page {
     /// A JSON document.
     pub(super) fn document(document: &serde_json::Value) -> Self {
-        Self { status: StatusCode::OK, body: Bytes::from(document.to_string()), location: None }
+        let body = Bytes::from(document.to_string());
+        Self { status: StatusCode::OK, kind: "application/json", body, location: None }
+    }
+
+    /// A status list token.
+    pub(super) fn status_list(token: String) -> Self {
+        Self { status: StatusCode::OK, kind: "application/statuslist+jwt", body: token.into(), location: None }
     }
 
     /// A redirect to elsewhere.
     pub(super) fn redirect(to: &'static str) -> Self {
-        Self { status: StatusCode::FOUND, body: Bytes::new(), location: Some(HeaderValue::from_static(to)) }
+        Self { status: StatusCode::FOUND, kind: "text/plain", body: Bytes::new(), location: Some(HeaderValue::from_static(to)) }
     }
 }
 
@@ -101,7 +108,7 @@ fn answer(request: &Request<Incoming>, shared: &Shared) -> Response<Full<Bytes>>
     let mut response = Response::new(Full::new(page.map(|page| page.body.clone()).unwrap_or_default()));
     *response.status_mut() = page.map_or(StatusCode::NOT_FOUND, |page| page.status);
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(page.map_or("text/plain", |page| page.kind)));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("max-age=300"));
     if let Some(location) = page.and_then(|page| page.location.clone()) {
         headers.insert(LOCATION, location);

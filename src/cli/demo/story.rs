@@ -17,7 +17,7 @@ use crate::cli::table;
 use countersign::archive::DataDir;
 use countersign::clock::stopwatch;
 use countersign::config::Config;
-use countersign::demo::{AGENT, CHAT, CLI, HUGE, LEGACY, MOVED, PARTNER, STRANGER, THIEF, World};
+use countersign::demo::{AGENT, CHAT, CLI, HUGE, LEGACY, MOVED, PARTNER, STRANGER, TAKEN_BACK, THIEF, World};
 use countersign::evidence::LogReader;
 use countersign::replay::Replay;
 
@@ -89,6 +89,7 @@ impl<'a> Story<'a> {
         self.who_gets_in().await?;
         self.who_does_not().await?;
         self.a_kill_order().await?;
+        self.a_status_list().await?;
         self.partners_and_their_agents().await?;
         self.the_evidence().await?;
         let (told, failed) = self.counts();
@@ -181,6 +182,27 @@ impl<'a> Story<'a> {
         Ok(())
     }
 
+    /// Two statements that are alike but for their entry in the registry's list.
+    async fn a_status_list(&mut self) -> Result<(), Failure> {
+        self.chapter("a status list");
+        let now = self.context.now();
+        let request = |story: &Self, index: u64| {
+            let jws = story.world.listed_statement(now, &format!("demo-{index}"), index).map_err(|error| unexpected(&error))?;
+            let mut request = story.agent.clone();
+            if let Some(statement) = request.pointer_mut("/client/software_statement") {
+                *statement = jws.into();
+            }
+            Ok::<_, Failure>(request)
+        };
+        let asked = self.ask(&request(self, TAKEN_BACK + 1)?).await?;
+        let fits = asked.text("/decision") == "allow" && asked.text("/revocation/sources/1/state") == "good";
+        self.answered("a statement whose entry in the registry's signed list is good", fits, &asked);
+        let asked = self.ask(&request(self, TAKEN_BACK)?).await?;
+        let fits = asked.text("/code") == "revocation.revoked" && asked.fetches == 0;
+        self.answered("one that the registry took back: the same list, at hand already", fits, &asked);
+        Ok(())
+    }
+
     async fn the_evidence(&mut self) -> Result<(), Failure> {
         self.chapter("the evidence");
         let listed = self.server.remote()?.send("GET", "/v1/decisions?limit=1000", None).await?;
@@ -188,7 +210,7 @@ impl<'a> Story<'a> {
         let count =
             |word: &str| decisions.iter().filter(|row| row.get("decision").and_then(Value::as_str) == Some(word)).count();
         let summary = format!("{} allow, {} deny", count("allow"), count("deny"));
-        self.step("every answer above is on record", (count("allow"), count("deny")) == (8, 14), &summary);
+        self.step("every answer above is on record", (count("allow"), count("deny")) == (9, 15), &summary);
         let killed = decisions.iter().rev().find(|row| row.get("code").and_then(Value::as_str) == Some("revocation.killed"));
         let id = killed.and_then(|row| row.get("id")).and_then(Value::as_str).unwrap_or_default().to_owned();
         let explained = self.server.remote()?.send("GET", &format!("/v1/decisions/{id}?explain=true"), None).await?;
