@@ -1,0 +1,140 @@
+//! What revocation costs on the way of a request, with much of it loaded: a million kill orders and a status list of a million entries.
+#![expect(clippy::disallowed_methods, clippy::expect_used, reason = "a benchmark measures time and may fail")]
+
+use std::collections::BTreeMap;
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use countersign::judge::anchors::AnchorFile;
+use countersign::judge::dossier::{Exhibit, ListKeys, Locator, Outcome, Purpose, Response};
+use countersign::judge::jose::KeySet;
+use countersign::judge::jwk::Algorithm;
+use countersign::judge::profile::{Knobs, Profile};
+use countersign::judge::revocation::{Target, TargetKind};
+use countersign::judge::status::StatusList;
+use countersign::judge::{Dossier, KillSet, Resolved, Rules, RulesSource, Step, judge, judge_again};
+use countersign::publisher::keys::issuer::IssuerKey;
+use countersign::publisher::status_lists::StatusListFile;
+use countersign::values::freshness::Bounds;
+use countersign::values::json::Json;
+use countersign::values::{PublicUrl, Request, Timestamp};
+
+const AT: u64 = 1_795_309_323;
+const URI: &str = "https://status.example/1";
+const MANY: u64 = 1_000_000;
+
+fn main() {
+    let key = IssuerKey::generate(Algorithm::ES256, Some("k")).expect("a key");
+    let (at, keys) = (Timestamp::from_secs(AT), key.public_set().to_string());
+    let rules = Rules::parse(source(&keys)).expect("rules");
+    let none = KillSet::default();
+    let before = resident();
+    let mut million = KillSet::default();
+    for number in 1..=MANY {
+        million.kill(number, Target::new(TargetKind::Client, &format!("https://client-{number}.example/x")));
+    }
+    println!("a kill set of {MANY} orders: {} MiB", (resident() - before) / 1024);
+    let set = Arc::new(KeySet::parse(keys.as_bytes()).expect("keys"));
+    let list_keys = ListKeys { keys: set, algorithms: [Algorithm::ES256].into(), hard_max_age: Duration::from_secs(900) };
+    for bits in [1, 2, 4] {
+        let token = token(&key, bits, at);
+        let before = resident();
+        let lists: Vec<_> = (0..8).map(|_| StatusList::verify(token.as_bytes(), &list_keys).expect("a list")).collect();
+        let each = (resident() - before) / 8;
+        drop(lists);
+        let took = time(|| drop(black_box(StatusList::verify(token.as_bytes(), &list_keys))));
+        println!(
+            "{MANY} entries of {bits} bits: token {} kB, verified and decoded in {:.2} ms, {each} KiB",
+            token.len() / 1000,
+            took / 1000.0
+        );
+    }
+    let dossier = dossier(&token(&key, 2, at), at);
+    let (plain, named) = (request(&key, None), request(&key, Some(7)));
+    let (bare, listed) = (resolve(&plain, &dossier, &rules, &none, at), resolve(&named, &dossier, &rules, &none, at));
+    let warm = |request: &Request, client: &Arc<Resolved>, kills: &KillSet| {
+        time(|| drop(black_box(judge_again(request, client, &rules, kills, &dossier, at).expect("fresh"))))
+    };
+    let base = warm(&plain, &bare, &none);
+    println!("a cached client without a list, no kill orders    {base:>7.2} us (policies asked each time)");
+    for (name, took) in [
+        ("a million kill orders", warm(&plain, &bare, &million)),
+        ("a list of a million entries", warm(&named, &listed, &none)),
+        ("both", warm(&named, &listed, &million)),
+    ] {
+        println!("{name:<50}{took:>7.2} us, {:+.2} us (target 5)", took - base);
+    }
+}
+
+fn source(keys: &str) -> RulesSource {
+    let anchor = "id = \"registry\"\nkind = \"statement-issuer\"\n\
+        approval = { by = \"b\", ticket = \"T\", on = 2020-01-01, until = 2099-01-01 }\n\
+        vouches = { classes = [\"partner\"], scopes = [\"files.*\"], tools = [], max_lifetime = \"24h\" }\n\
+        revocation = { status_hosts = [\"status.example\"] }\n\
+        [statement]\nissuer = \"https://registry.example\"\njwks_file = \"k.json\"\nalgorithms = [\"ES256\"]\n";
+    RulesSource {
+        issuer: "https://verifier.example".into(),
+        profile: Profile::default(),
+        knobs: Knobs::default(),
+        bounds: Bounds { min_ttl_s: 30, max_ttl_s: 300 },
+        document_max_bytes: 5120,
+        allow_networks: Vec::new(),
+        anchors: vec![AnchorFile { name: "registry.toml".into(), text: anchor.into() }],
+        files: BTreeMap::from([("k.json".into(), keys.into())]),
+        policies: Default::default(),
+    }
+}
+
+/// One entry in a hundred is invalid, spread as if by chance.
+fn token(key: &IssuerKey, bits: u8, at: Timestamp) -> String {
+    let entries = (0..MANY / 100).map(|number| ((number * 7919 * 100 + 13) % MANY).max(8)).map(|index| (index.to_string(), 1));
+    let (uri, ttl_s, lifetime_s) = (URI.to_owned(), 60, 86_400);
+    let list = StatusListFile { uri, bits, size: MANY, ttl_s, lifetime_s, aggregation_uri: None, entries: entries.collect() };
+    list.sign(key, at).expect("signed")
+}
+
+fn request(key: &IssuerKey, index: Option<u64>) -> Request {
+    let mut claims = serde_json::json!({
+        "iss": "https://registry.example", "sub": "https://client.example/c", "iat": AT - 60, "exp": AT + 3600, "jti": "j",
+        "client_name": "C", "redirect_uris": ["https://client.example/cb"], "owner": "o@acme.example", "purpose": "p",
+    });
+    if let (Some(index), Some(members)) = (index, claims.as_object_mut()) {
+        members.insert("status".into(), serde_json::json!({ "status_list": { "idx": index, "uri": URI } }));
+    }
+    let claims = Json::parse_object(claims.to_string().as_bytes()).expect("claims");
+    let mut request = Request::default();
+    request.client.software_statement = Some(key.sign("software-statement+jwt", &claims).expect("signed"));
+    request
+}
+
+fn dossier(token: &str, at: Timestamp) -> Dossier {
+    let headers = vec![("content-type".to_owned(), "application/statuslist+jwt".to_owned())];
+    let outcome = Outcome::Response(Response::new(200, headers, token.as_bytes().into()));
+    let locator = Locator { url: PublicUrl::parse(URI).expect("a url"), purpose: Purpose::StatusList };
+    let mut dossier = Dossier::new();
+    dossier.insert(locator, Arc::new(Exhibit { outcome, obtained_at: at, checked_at: at }));
+    dossier
+}
+
+fn resolve(request: &Request, dossier: &Dossier, rules: &Rules, kills: &KillSet, at: Timestamp) -> Arc<Resolved> {
+    let Step::Decided(decision) = judge(request, dossier, rules, kills, at) else { panic!("documents are missing") };
+    Arc::clone(decision.client().expect("a client"))
+}
+
+/// Microseconds of one round.
+fn time(mut work: impl FnMut()) -> f64 {
+    let (started, mut rounds) = (Instant::now(), 0_u32);
+    while started.elapsed() < Duration::from_secs(1) {
+        (0..10).for_each(|_| work());
+        rounds += 10;
+    }
+    started.elapsed().as_secs_f64() * 1e6 / f64::from(rounds)
+}
+
+/// Resident memory of this process, in KiB.
+fn resident() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").expect("status");
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("VmRSS");
+    line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).expect("number")
+}
