@@ -36,6 +36,7 @@ pub mod render;
 pub mod revocation;
 pub mod rules;
 mod statement;
+pub mod x509;
 
 pub use decision::{Decision, Method, Resolved, Verdict};
 pub use dossier::{Dossier, Want};
