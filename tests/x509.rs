@@ -1,4 +1,5 @@
-//! Certificate paths and revocation lists: our vectors of edge cases, and those of rustls-webpki where they are at hand.
+//! Certificate paths and revocation lists: our vectors of edge cases, and those of rustls-webpki and x509-limbo where they are at
+//! hand.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,7 +11,7 @@ use countersign::judge::jwk::Algorithm;
 use countersign::judge::revocation::State;
 use countersign::judge::x509::crl::{CrlError, Partial};
 use countersign::judge::x509::status::{of_path, worst};
-use countersign::judge::x509::{Chain, Floors, Lenience, Roots, UnverifiedCrl, VerifiedCrl, VerifiedPath, Why};
+use countersign::judge::x509::{Chain, Floors, Lenience, PathError, Roots, UnverifiedCrl, VerifiedCrl, VerifiedPath, Why};
 use countersign::values::Timestamp;
 use countersign::values::json::Json;
 use data_encoding::BASE64;
@@ -227,4 +228,58 @@ fn lists_of_webpki() {
         let found = UnverifiedCrl::parse(&der).map(|list| list.claimed_partial());
         assert_eq!(found, expect, "{name}");
     }
+}
+
+/// The base64 of one PEM block.
+fn body(pem: &Value) -> String {
+    pem.as_str().unwrap().lines().filter(|line| !line.starts_with("-----")).collect()
+}
+
+/// Whether a path of x509-limbo holds, whatever the leaf may be used for: its leaves are those of web servers.
+fn limbo_path_holds(case: &Value) -> Result<(), String> {
+    let roots: Vec<Vec<u8>> =
+        case["trusted_certs"].as_array().unwrap().iter().map(|pem| BASE64.decode(body(pem).as_bytes()).unwrap()).collect();
+    let x5c: Vec<String> = std::iter::once(&case["peer_certificate"])
+        .chain(case["untrusted_intermediates"].as_array().unwrap())
+        .map(body)
+        .collect();
+    // A case without a time means today.
+    let at = Timestamp::parse(case["validation_time"].as_str().unwrap_or("2026-11-25T00:00:00Z")).unwrap();
+    let chain = Chain::parse(&Json::parse(json!(x5c).to_string().as_bytes()).unwrap()).map_err(|error| error.to_string())?;
+    match Roots::from_der(&roots)?.verify(&chain, at) {
+        Ok(_) | Err(PathError::Leaf(_)) => Ok(()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// x509-limbo (Apache-2.0), the parts on RFC 5280 and on path lengths, but for those that set a depth of their own.
+#[test]
+fn paths_of_limbo() {
+    let Some(file_of_cases) = shared("x509-limbo/limbo_194.json") else { return };
+    let vectors: Value = serde_json::from_slice(&fs::read(file_of_cases).unwrap()).unwrap();
+    let exceptions: BTreeMap<String, String> = serde_json::from_value(file("limbo-exceptions.json")).unwrap();
+    let (mut tally, mut other) = (BTreeMap::new(), Vec::new());
+    for case in vectors["testcases"].as_array().unwrap() {
+        let id = case["id"].as_str().unwrap();
+        if !(id.starts_with("rfc5280::") || id.starts_with("pathlen::")) || !case["max_chain_depth"].is_null() {
+            continue;
+        }
+        let (holds, expect) = (limbo_path_holds(case), case["expected_result"] == "SUCCESS");
+        let waived = exceptions.contains_key(id);
+        if (holds.is_ok() == expect) == waived {
+            other.push(format!("{id}: expected {expect}, waived {waived}: {holds:?}: {}", case["description"]));
+        }
+        *tally
+            .entry(if waived {
+                "waived"
+            } else if expect {
+                "holds"
+            } else {
+                "refused"
+            })
+            .or_insert(0) += 1;
+    }
+    assert!(other.is_empty(), "{tally:?}\n{}", other.join("\n"));
+    assert_eq!(tally.values().sum::<i32>(), 110, "{tally:?}");
+    assert_eq!(usize::try_from(tally["waived"]).unwrap(), exceptions.len(), "an exception for no vector");
 }
