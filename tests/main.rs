@@ -44,6 +44,7 @@ mod telemetry;
 mod tidy;
 mod verified;
 mod world;
+mod x509;
 
 use std::fs;
 use std::path::Path;

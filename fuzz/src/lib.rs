@@ -11,12 +11,13 @@ use countersign::judge::metadata::{self, Role, Strictness};
 use countersign::judge::policy::{Policies, PolicyFile, PolicySource};
 use countersign::judge::profile::{Knob, Knobs, Profile};
 use countersign::judge::redirect::{PortRule, RedirectUri};
+use countersign::judge::x509::{Certificate, Chain, UnverifiedCrl};
 use countersign::judge::{Decision, Dossier, KillSet, Rules, RulesSource, Step, judge};
 use countersign::values::freshness::Bounds;
 use countersign::values::json::Json;
 use countersign::values::url::Host;
 use countersign::values::{ClientIdUrl, PublicUrl, Request, Timestamp};
-use data_encoding::BASE64URL_NOPAD;
+use data_encoding::{BASE64, BASE64URL_NOPAD};
 use serde_json::Value;
 
 /// Every target by name.
@@ -31,6 +32,8 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("record", record),
     ("policy", policy),
     ("status_list", status_list),
+    ("x5c", x5c),
+    ("crl", crl),
 ];
 
 const CLIENT: &str = "https://client.example.com/oauth/client.json";
@@ -281,4 +284,18 @@ pub fn policy(data: &[u8]) {
     };
     // A panic in there is a finding, and so is an overflow, which ends the process.
     std::thread::Builder::new().stack_size(STACK).spawn(read).expect("a thread").join().expect("no panic");
+}
+
+/// One certificate in DER: as the only one of an `x5c` it is read exactly when it is read alone.
+pub fn x5c(data: &[u8]) {
+    let alone = Certificate::parse(data).is_ok();
+    let header = Json::Array(vec![Json::String(BASE64.encode(data))]);
+    assert_eq!(Chain::parse(&header).is_ok(), alone);
+}
+
+/// One revocation list in DER: one that is read is not read with a byte more.
+pub fn crl(data: &[u8]) {
+    if UnverifiedCrl::parse(data).is_ok() {
+        assert!(UnverifiedCrl::parse(&[data, &[0]].concat()).is_err());
+    }
 }

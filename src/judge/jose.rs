@@ -52,6 +52,8 @@ struct Header {
     algorithm: Algorithm,
     kid: Option<String>,
     typ: Option<String>,
+    /// RFC 7515 section 4.1.6, of any type: `x509` reads it.
+    x5c: Option<Json>,
 }
 
 impl KeySet {
@@ -94,7 +96,8 @@ impl KeySet {
 }
 
 impl TrustedKey {
-    fn new(jwk: Jwk) -> Self {
+    /// Of a key that something configured vouches for: a key set of an anchor, or a certificate path that ends at an anchor.
+    pub(super) fn new(jwk: Jwk) -> Self {
         Self { jwk, verifiers: Default::default() }
     }
 
@@ -168,6 +171,13 @@ impl<'a> UnverifiedJws<'a> {
     #[must_use]
     pub fn claimed_kid(&self) -> Option<&str> {
         self.header.kid.as_deref()
+    }
+
+    /// The `x5c` that the token claims, of any type: only good for building a certificate path to a configured root. The
+    /// header's `jwk`, `jku` and `x5u` are not kept, so that nobody can use them.
+    #[must_use]
+    pub const fn claimed_chain(&self) -> Option<&Json> {
+        self.header.x5c.as_ref()
     }
 
     /// Of the compact text.
@@ -268,8 +278,9 @@ impl Header {
             let detail = format!("`alg` {shown:?} is not an accepted asymmetric algorithm");
             Refusal::new(Code::JoseAlg, Check::JoseAlgorithm, detail)
         })?;
-        // `jwk`, `jku`, `x5c` and `x5u` are not read: a token may not bring its own key (RFC 8725 section 3.10).
-        Ok(Self { algorithm, kid: text("kid")?, typ: text("typ")? })
+        // `jwk`, `jku` and `x5u` are not read: a token may not bring its own key (RFC 8725 section 3.10). `x5c` is a claim like any
+        // other, until a configured root vouches for it.
+        Ok(Self { algorithm, kid: text("kid")?, typ: text("typ")?, x5c: header.get("x5c").cloned() })
     }
 }
 

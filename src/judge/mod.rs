@@ -37,6 +37,7 @@ pub mod revocation;
 pub mod rules;
 mod statement;
 pub mod status;
+pub mod x509;
 
 pub use decision::{Decision, Method, Resolved, Verdict};
 pub use dossier::{Dossier, Want};
