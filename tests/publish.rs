@@ -56,6 +56,10 @@ async fn lists_are_made_changed_signed_and_served() {
     check(dir, &format!("{LIST} set agents 1000 --status invalid"), 1, "from 0 to 999");
     check(dir, &format!("{LIST} set agents 999 --status valid --json"), 0, "\"not_valid\": 2");
     check(dir, &format!("{LIST} sign --key k.jwk"), 0, "agents.jwt");
+    let sign = "anchors sign --key k.jwk --issuer https://r.example --client-id c --json --status";
+    let statement: Value = serde_json::from_str(&check(dir, &format!("{sign} {uri}#7"), 0, "")).unwrap();
+    assert_eq!(statement["claims"]["status"], json!({ "status_list": { "idx": 7, "uri": uri } }));
+    check(dir, &format!("{sign} {uri}"), 64, "the number of the entry");
     let token = std::fs::read_to_string(dir.join("federation/status-lists/agents.jwt")).unwrap();
     let list = StatusList::verify(token.as_bytes(), &list_keys(&set)).unwrap();
     let read: Vec<Option<u8>> = [6, 7, 8, 9, 999, 1000].into_iter().map(|index| list.get(index)).collect();

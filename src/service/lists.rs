@@ -20,8 +20,11 @@ use crate::record::{ListAlarm, Record, Transition};
 use crate::revocation::floors::Floors;
 use crate::values::{Digest, Timestamp};
 
-/// So many lists are loaded at once; with 16 MiB at most, and a tenth of that as they are used.
+/// So many lists are loaded at once.
 const LOADED_MAX: usize = 1_024;
+/// And so many bytes of them, decoded: a thousand lists of a million entries of two bits. An issuer can sign statements that name more
+/// and larger ones; then those that were not read for the longest time are fetched again when they are asked for.
+const LOADED_BYTES_MAX: usize = 256 << 20;
 /// A list that nobody was asked about for so long is let go.
 const IDLE: Duration = Duration::from_secs(3600);
 /// How soon a list is asked for again, whatever its `ttl`: not more often than twice a minute, and once an hour at least.
@@ -35,6 +38,8 @@ struct Loaded {
     exhibit: Arc<Exhibit>,
     keys: ListKeys,
     due: Timestamp,
+    /// Of the list, decoded.
+    bytes: usize,
     /// When a decision last read it, in milliseconds since 1970.
     used: AtomicU64,
 }
@@ -110,15 +115,12 @@ impl StatusLists {
             None => *SOFT.start(),
         };
         let used = AtomicU64::new(at.as_millis());
-        let loaded = Arc::new(Loaded { exhibit: Arc::clone(&now), keys: keys.clone(), due: at.plus(soft), used });
+        let bytes = read_before(&now).map_or(0, |list| list.len());
+        let loaded = Arc::new(Loaded { exhibit: Arc::clone(&now), keys: keys.clone(), due: at.plus(soft), bytes, used });
         self.loaded.rcu(|all| {
             let mut all = HashMap::clone(all);
             all.insert(want.locator.clone(), Arc::clone(&loaded));
-            if all.len() > LOADED_MAX {
-                let idlest = all.iter().min_by_key(|(_, loaded)| loaded.used.load(Ordering::Relaxed));
-                let idlest = idlest.map(|(locator, _)| locator.clone());
-                idlest.and_then(|idlest| all.remove(&idlest));
-            }
+            bound(&mut all, &want.locator, (LOADED_MAX, LOADED_BYTES_MAX));
             all
         });
         (now, alarm)
@@ -143,6 +145,16 @@ impl StatusLists {
             keys: Some(loaded.keys.clone()),
         };
         due.map(want).collect()
+    }
+}
+
+/// Lets lists go until there are not too many, the one that was not read for the longest time first; never the one that just came.
+fn bound(all: &mut HashMap<Locator, Arc<Loaded>>, just: &Locator, (most, most_bytes): (usize, usize)) {
+    while all.len() > most || all.values().map(|loaded| loaded.bytes).sum::<usize>() > most_bytes {
+        let others = all.iter().filter(|(locator, _)| *locator != just);
+        let idlest = others.min_by_key(|(_, loaded)| loaded.used.load(Ordering::Relaxed)).map(|(locator, _)| locator.clone());
+        let Some(idlest) = idlest else { return };
+        all.remove(&idlest);
     }
 }
 
@@ -218,5 +230,44 @@ pub(super) async fn keep_fresh(service: Weak<Inner>) {
         });
         // The fetcher bounds how many are under way.
         futures_util::future::join_all(refreshing).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::judge::dossier::Purpose;
+    use crate::judge::jose::KeySet;
+    use crate::values::PublicUrl;
+
+    fn locator(number: u64) -> Locator {
+        Locator { url: PublicUrl::parse(&format!("https://s.example/{number}")).unwrap(), purpose: Purpose::StatusList }
+    }
+
+    #[track_caller]
+    fn check(lists: &[(u64, usize)], just: u64, limits: (usize, usize), left: &[u64]) {
+        let keys = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"k","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
+        let keys = Arc::new(KeySet::parse(keys.as_bytes()).unwrap());
+        let keys = ListKeys { keys, algorithms: [].into(), hard_max_age: Duration::from_secs(1) };
+        let (at, outcome) = (Timestamp::from_secs(0), Outcome::Absent(Absence::Timeout, String::new()));
+        let exhibit = Arc::new(Exhibit { outcome, obtained_at: at, checked_at: at });
+        let loaded = |used: u64, bytes| {
+            let used = AtomicU64::new(used);
+            Arc::new(Loaded { exhibit: Arc::clone(&exhibit), keys: keys.clone(), due: at, bytes, used })
+        };
+        let mut all: HashMap<_, _> = lists.iter().map(|(used, bytes)| (locator(*used), loaded(*used, *bytes))).collect();
+        bound(&mut all, &locator(just), limits);
+        let mut found: Vec<String> = all.keys().map(|locator| locator.url.as_str().to_owned()).collect();
+        found.sort_unstable();
+        assert_eq!(found, left.iter().map(|number| format!("https://s.example/{number}")).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn the_idlest_lists_go_first_and_the_one_that_came_never() {
+        check(&[(1, 10), (2, 10), (3, 10)], 3, (3, 30), &[1, 2, 3]);
+        check(&[(1, 10), (2, 10), (3, 10)], 3, (2, 30), &[2, 3]);
+        check(&[(1, 10), (2, 10), (3, 10)], 3, (3, 29), &[2, 3]);
+        check(&[(1, 10), (2, 10), (3, 10)], 1, (3, 15), &[1]);
+        check(&[(1, 99)], 1, (1, 15), &[1]);
     }
 }

@@ -103,12 +103,20 @@ pub(crate) struct Sign {
     /// `jti`; default: a new UUID
     #[arg(long)]
     jti: Option<String>,
+    /// `status`: its entry in a status list (`countersign publish status-list`)
+    #[arg(long, value_name = "URI#INDEX", value_parser = entry)]
+    status: Option<(String, u64)>,
     /// A JSON object of further claims; options win over it
     #[arg(long, value_name = "FILE")]
     claims: Option<PathBuf>,
     /// `typ` of the header
     #[arg(long, default_value = statements::TYPE)]
     typ: String,
+}
+
+fn entry(text: &str) -> Result<(String, u64), String> {
+    let parts = text.rsplit_once('#').and_then(|(uri, index)| Some((uri.to_owned(), index.parse().ok()?)));
+    parts.ok_or_else(|| "the list's URI, `#` and the number of the entry".to_owned())
 }
 
 impl Sign {
@@ -139,7 +147,7 @@ impl Sign {
     }
 
     fn spec(&self, at: Timestamp) -> Result<StatementSpec, Failure> {
-        let claims = match &self.claims {
+        let mut claims = match &self.claims {
             None => Object::default(),
             Some(path) => {
                 let bytes = read_file(path, "name a file that holds a JSON object")?;
@@ -147,6 +155,13 @@ impl Sign {
                 object.map_err(|error| Failure::new(path.display(), error, "write one JSON object without repeated names"))?
             }
         };
+        if let Some((uri, index)) = &self.status {
+            let (mut list, mut status) = (Object::default(), Object::default());
+            list.set("idx", Json::Integer(*index));
+            list.set("uri", Json::String(uri.clone()));
+            status.set("status_list", Json::Object(list));
+            claims.set("status", Json::Object(status));
+        }
         let parent = self.parent.as_deref().map(parent).transpose()?;
         let left = parent.as_ref().and_then(|parent| parent.ends).map(|ends| ends.since(at));
         let (parent, subject) = parent.map_or((None, None), |parent| (Some(parent.jws), Some(parent.subject)));

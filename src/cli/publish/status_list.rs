@@ -25,7 +25,7 @@ Examples:
   countersign publish status-list sign --key registry.key.jwk
   countersign publish status-list serve --key registry.key.jwk --listen 127.0.0.1:8660
 
-A statement names its entry in a claim: {\"status\": {\"status_list\": {\"idx\": 4711, \"uri\": \"https://…\"}}}.
+A statement names its entry: countersign anchors sign … --status https://status.acme.example/status-lists/agents#4711
 Lists are signed with a key of whoever signs the statements. `sign` writes files for any web server (application/statuslist+jwt);
 `serve` signs again by itself. CRLs are not made here: that is for the tools of the CA.";
 

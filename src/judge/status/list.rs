@@ -112,6 +112,13 @@ impl StatusList {
         self.bits
     }
 
+    /// How many bytes it has, decoded.
+    #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "a list without bytes is none")]
+    pub const fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// How many entries it has.
     #[must_use]
     pub fn entries(&self) -> u64 {
