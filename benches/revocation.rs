@@ -1,5 +1,5 @@
 //! What revocation costs on the way of a request, with much of it loaded: a million kill orders and a status list of a million entries.
-#![expect(clippy::disallowed_methods, clippy::expect_used, reason = "a benchmark measures time and may fail")]
+#![expect(clippy::disallowed_methods, clippy::expect_used, clippy::panic, reason = "a benchmark measures time and may fail")]
 
 use std::collections::BTreeMap;
 use std::hint::black_box;
