@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::evidence::begin::{remove_below, retire_below};
 use crate::evidence::personal::{self, Day};
-use crate::evidence::{Disk, LogReader, ReadError, notes, replace_file};
+use crate::evidence::{LogReader, ReadError, notes, read_json, replace_json};
 use crate::sealed::{SealedError, delete_days};
 
 /// The file that says what is denied.
@@ -77,12 +77,8 @@ impl State {
     /// When it cannot be read.
     pub(crate) fn read(evidence: &Path) -> Result<Self, RetentionError> {
         let path = evidence.join(NAME);
-        let read = || match std::fs::read(&path) {
-            Ok(bytes) => Ok(serde_json::from_slice(&bytes)?),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
-            Err(error) => Err(error),
-        };
-        read().map_err(|source| RetentionError::File { path: path.clone(), source })
+        let read = read_json(&path).map_err(|source| RetentionError::File { path, source })?;
+        Ok(read.unwrap_or_default())
     }
 
     /// Makes it that of a directory.
@@ -90,8 +86,7 @@ impl State {
     /// # Errors
     /// When the operating system refuses.
     pub(crate) fn write(&self, evidence: &Path) -> Result<(), RetentionError> {
-        let text = serde_json::to_string(self).map_err(io::Error::from);
-        let written = text.and_then(|text| replace_file(&Disk, evidence, NAME, &(text + "\n")));
+        let written = replace_json(evidence, NAME, self);
         written.map_err(|source| RetentionError::File { path: evidence.join(NAME), source })
     }
 }

@@ -162,22 +162,27 @@ fn records() -> Vec<(&'static str, Record)> {
     .collect()
 }
 
-/// What became of status lists.
-fn lists() -> Vec<(&'static str, Record)> {
-    let (at, text) = (moment(), str::to_owned);
-    let list = ExhibitRef { url: text("https://status.example/1"), purpose: text("status_list"), ..exhibits()[0].clone() };
-    let used = Use {
-        at,
+/// A use with nothing that is not always there.
+fn bare_use() -> Use {
+    Use {
+        at: moment(),
         evaluation: 4711,
         request: digest("request"),
         ip: None,
         kill_sequence: 12,
-        outcome: outcome(1, "revocation.revoked"),
+        outcome: outcome(0, "ok"),
         trace: None,
         address: None,
-        lists: Some(vec![list]),
+        lists: None,
         feed: None,
-    };
+    }
+}
+
+/// What became of status lists.
+fn lists() -> Vec<(&'static str, Record)> {
+    let (at, text) = (moment(), str::to_owned);
+    let list = ExhibitRef { url: text("https://status.example/1"), purpose: text("status_list"), ..exhibits()[0].clone() };
+    let used = Use { outcome: outcome(1, "revocation.revoked"), lists: Some(vec![list]), ..bare_use() };
     let (from, to, detail) = (text("good"), text("revoked"), text("the list says 1"));
     vec![
         ("use-newer-list", Record::Use(used)),
@@ -192,18 +197,7 @@ fn fleet() -> Vec<(&'static str, Record)> {
     let (reason, detail) = ("forked".into(), "the line names another predecessor".into());
     let followed = Some(FeedRef { age_ms: Some(1250), lease_ms: 5000 });
     let unproven = Some(FeedRef { age_ms: None, lease_ms: 5000 });
-    let used = Use {
-        at,
-        evaluation: 4711,
-        request: digest("request"),
-        ip: None,
-        kill_sequence: 12,
-        outcome: outcome(2, "revocation.unknown"),
-        trace: None,
-        address: None,
-        feed: unproven,
-        lists: None,
-    };
+    let used = Use { outcome: outcome(2, "revocation.unknown"), feed: unproven, ..bare_use() };
     vec![
         ("evaluation-followed", Record::Evaluation(Box::new(Evaluation { feed: followed, ..evaluation(true) }))),
         ("use-followed", Record::Use(Use { feed: followed, ..used.clone() })),

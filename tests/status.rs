@@ -299,7 +299,7 @@ fn one_list_is_verified_once_and_again_for_other_keys() {
     let token = one.list(URI, NOW, 1, &[0; 8]);
     let headers = vec![("content-type".to_owned(), "application/statuslist+jwt".to_owned())];
     let Outcome::Response(answer) = response(200, headers, token.as_bytes()) else { unreachable!() };
-    let first = answer.status_list(&list_keys(&one.keys())).unwrap();
-    assert!(Arc::ptr_eq(&first, &answer.status_list(&list_keys(&one.keys())).unwrap()));
-    assert!(answer.status_list(&list_keys(&other.keys())).is_err());
+    let first = answer.status_list(URI, &list_keys(&one.keys())).unwrap();
+    assert!(Arc::ptr_eq(&first, &answer.status_list(URI, &list_keys(&one.keys())).unwrap()));
+    assert!(answer.status_list(URI, &list_keys(&other.keys())).is_err());
 }

@@ -14,7 +14,7 @@ use super::error::ReadError;
 use super::merkle::Frontier;
 use super::read::LogReader;
 use super::scan::{Chain, Cursor, all_segments, segments};
-use super::storage::{Disk, Storage as _, replace_file};
+use super::storage::{Disk, Storage as _, read_json, replace_json};
 use super::stored_tree::TreeReader;
 use crate::values::Digest;
 
@@ -45,18 +45,18 @@ pub struct Begin {
 impl Begin {
     /// Of an epoch's directory; `None` when it begins with its first record.
     pub(crate) fn read(epoch_dir: &Path) -> io::Result<Option<Self>> {
-        read(epoch_dir, NAME)
+        read_json(&epoch_dir.join(NAME))
     }
 
     /// Where an epoch begins everywhere; `None` when nothing of it was deleted.
     pub(crate) fn retired(epoch_dir: &Path) -> io::Result<Option<Self>> {
-        read(epoch_dir, RETIRED)
+        read_json(&epoch_dir.join(RETIRED))
     }
 
     /// Makes it what the directory of an epoch says, which has none of the records before.
     pub(crate) fn settle(&self, epoch_dir: &Path) -> io::Result<()> {
-        put(epoch_dir, RETIRED, self)?;
-        put(epoch_dir, NAME, self)
+        replace_json(epoch_dir, RETIRED, self)?;
+        replace_json(epoch_dir, NAME, self)
     }
 
     /// The tree of the records that are not here.
@@ -110,7 +110,7 @@ pub(crate) fn remove_below(
 pub(crate) fn retire_below(evidence: &Path, epoch: u32, index: u64) -> Result<Option<u64>, ReadError> {
     let dir = evidence.join(format!("epoch-{epoch}"));
     let retire = || {
-        let earlier: Vec<Begin> = read(&dir, EARLIER)?.unwrap_or_default();
+        let earlier: Vec<Begin> = read_json(&dir.join(EARLIER))?.unwrap_or_default();
         let Some(begin) = earlier.into_iter().filter(|begin| begin.index <= index).max_by_key(|begin| begin.index) else {
             return Ok(None);
         };
@@ -118,22 +118,9 @@ pub(crate) fn retire_below(evidence: &Path, epoch: u32, index: u64) -> Result<Op
             return Ok(None);
         }
         let begin = Begin { kept: String::new(), ..begin };
-        put(&dir, RETIRED, &begin).map(|()| Some(begin.index))
+        replace_json(&dir, RETIRED, &begin).map(|()| Some(begin.index))
     };
     retire().map_err(ReadError::io(&dir))
-}
-
-fn read<T: serde::de::DeserializeOwned>(dir: &Path, name: &str) -> io::Result<Option<T>> {
-    match std::fs::read(dir.join(name)) {
-        Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-fn put<T: Serialize>(dir: &Path, name: &str, value: &T) -> io::Result<()> {
-    let text = serde_json::to_string_pretty(value)?;
-    replace_file(&Disk, dir, name, &(text + "\n"))
 }
 
 fn write(evidence: &Path, epoch: u32, begin: u64, kept: &str) -> Result<(), ReadError> {
@@ -143,10 +130,10 @@ fn write(evidence: &Path, epoch: u32, begin: u64, kept: &str) -> Result<(), Read
     let nodes = Frontier::nodes_of(begin).map(|node| super::merkle::Nodes::node(&tree, node)).collect::<Result<_, _>>()?;
     let begin = Begin { index: begin, kept: kept.to_owned(), tree: nodes };
     let remember = || {
-        let mut earlier: Vec<Begin> = read(&dir, EARLIER)?.unwrap_or_default();
+        let mut earlier: Vec<Begin> = read_json(&dir.join(EARLIER))?.unwrap_or_default();
         earlier.push(begin.clone());
         let most = earlier.len().saturating_sub(EARLIER_MAX);
-        put(&dir, EARLIER, &earlier.split_off(most))
+        replace_json(&dir, EARLIER, &earlier.split_off(most))
     };
-    remember().and_then(|()| put(&dir, NAME, &begin)).map_err(ReadError::io(dir))
+    remember().and_then(|()| replace_json(&dir, NAME, &begin)).map_err(ReadError::io(dir))
 }

@@ -85,5 +85,5 @@ pub use notes::SignedCheckpoint;
 pub use place::Elsewhere;
 pub use read::{LogReader, Record, Records};
 pub use recover::TailCut;
-pub(crate) use storage::{Disk, Storage, create_dirs, replace_file};
+pub(crate) use storage::{Disk, Storage, create_dirs, read_json, replace_file, replace_json};
 pub use stored_tree::TreeReader;

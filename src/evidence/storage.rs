@@ -173,6 +173,20 @@ pub(crate) fn open_or_create(storage: &dyn Storage, path: &Path) -> io::Result<B
     }
 }
 
+/// Reads a file of JSON; `None` when there is none.
+pub(crate) fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
+    match std::fs::read(path) {
+        Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// As [`replace_file`], of a value as JSON.
+pub(crate) fn replace_json<T: serde::Serialize>(dir: &Path, name: &str, value: &T) -> io::Result<()> {
+    replace_file(&Disk, dir, name, &(serde_json::to_string_pretty(value)? + "\n"))
+}
+
 /// Puts a text in the place of another, whole or not at all, and durably.
 pub(crate) fn replace_file(storage: &dyn Storage, dir: &Path, name: &str, text: &str) -> io::Result<()> {
     let draft = dir.join(format!("{name}.new"));

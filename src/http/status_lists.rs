@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use axum::Router;
+use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
@@ -28,8 +29,8 @@ struct Publisher {
 
 /// A token, and the file that it was made of.
 struct Token {
-    text: String,
-    packed: Vec<u8>,
+    text: Bytes,
+    packed: Bytes,
     of: (u64, SystemTime),
     ttl_s: u64,
     stale: Timestamp,
@@ -63,12 +64,11 @@ async fn list(State(publisher): State<Arc<Publisher>>, Path(id): Path<String>, h
     };
     let caching = format!("max-age={}", token.ttl_s);
     let head = [(header::CONTENT_TYPE, "application/statuslist+jwt".to_owned()), (header::CACHE_CONTROL, caching)];
-    let mut response = match accepts_gzip(&headers) {
-        true => (head, token.packed.clone()).into_response(),
-        false => (head, token.text.clone()).into_response(),
-    };
+    let gzip = accepts_gzip(&headers);
+    let body = if gzip { &token.packed } else { &token.text };
+    let mut response = (head, body.clone()).into_response();
     response.headers_mut().insert(header::VARY, HeaderValue::from_static("accept-encoding"));
-    if accepts_gzip(&headers) {
+    if gzip {
         response.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     }
     response
@@ -102,7 +102,7 @@ impl Publisher {
         let list = self.lists.read(id)?;
         let text = list.sign(&self.key, at)?;
         let io = |source| ListError::Io { path: id.into(), source };
-        let packed = compressed(text.as_bytes()).map_err(io)?;
+        let (packed, text) = (compressed(text.as_bytes()).map_err(io)?.into(), text.into());
         let stale = at.plus(std::time::Duration::from_secs(list.ttl_s) / 2);
         let token = Arc::new(Token { text, packed, of, ttl_s: list.ttl_s, stale });
         known().insert(id.to_owned(), Arc::clone(&token));

@@ -74,7 +74,8 @@ pub struct ListKeys {
 
 impl PartialEq for ListKeys {
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.keys, &other.keys)
+        let same_keys = || self.keys.thumbprints().eq(other.keys.thumbprints());
+        self.algorithms == other.algorithms && (Arc::ptr_eq(&self.keys, &other.keys) || same_keys())
     }
 }
 impl Eq for ListKeys {}
@@ -179,11 +180,11 @@ impl Response {
         self.keys.get_or_init(|| KeySet::parse(&self.body).map(Arc::new)).clone()
     }
 
-    /// The body as a status list, verified with these keys. Done once, as long as the keys are the same.
+    /// The body as the status list of a URI, verified with these keys. Verified once, as long as the keys are the same.
     ///
     /// # Errors
     /// Says which rule does not hold.
-    pub fn status_list(&self, keys: &ListKeys) -> Result<Arc<StatusList>, String> {
+    pub fn status_list(&self, uri: &str, keys: &ListKeys) -> Result<Arc<StatusList>, String> {
         let verify = || {
             if self.status != 200 {
                 return Err(format!("the server answered {}", self.status));
@@ -196,8 +197,12 @@ impl Response {
             StatusList::verify(&self.body, keys).map(Arc::new)
         };
         let (first, result) = self.list.get_or_init(|| (keys.clone(), verify()));
-        let same = |one: &ListKeys| one.algorithms == keys.algorithms && one.keys.thumbprints().eq(keys.keys.thumbprints());
-        if first == keys || same(first) { result.clone() } else { verify() }
+        let list = if first == keys { result.clone() } else { verify() }?;
+        // Section 8.3: or one list would pass for another.
+        match list.uri() == uri {
+            true => Ok(list),
+            false => Err(format!("its `sub` is {:?}, not the URI that the statement names", list.uri())),
+        }
     }
 
     /// The first header of that lower-case name.

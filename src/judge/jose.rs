@@ -13,7 +13,7 @@ use josekit::jws::JwsVerifier;
 
 use crate::values::client::JWS_MAX_BYTES;
 use crate::values::json::{Json, Object};
-use crate::values::{Code, Digest};
+use crate::values::{Code, Digest, Timestamp};
 
 use super::finding::{Check, Refusal};
 use super::jwk::{self, Algorithm, Jwk, JwkError};
@@ -226,6 +226,16 @@ impl<'a> UnverifiedJws<'a> {
 #[must_use]
 pub fn claimed_subject(compact: &str) -> Option<String> {
     UnverifiedJws::parse(compact).ok()?.payload.get("sub").and_then(Json::as_str).map(str::to_owned)
+}
+
+/// A NumericDate (RFC 7519 section 2), as whole seconds up to the year 9999. josekit's accessors panic on 1e300; a fraction is legal and
+/// of no use here.
+pub(super) fn numeric_date(claims: &Object, name: &str) -> Result<Option<Timestamp>, String> {
+    match claims.get(name) {
+        None => Ok(None),
+        Some(Json::Integer(seconds)) if *seconds <= Timestamp::MAX.as_secs() => Ok(Some(Timestamp::from_secs(*seconds))),
+        Some(_) => Err(format!("`{name}` is not a whole number of seconds before the year 10000")),
+    }
 }
 
 impl VerifiedJws {

@@ -19,7 +19,7 @@ use super::decision::{Method, Resolved, StatementFacts};
 use super::delegation::{self, Link, Parent};
 use super::dossier::{ListKeys, Locator, Purpose, Want};
 use super::finding::{Check, Refusal, Stop};
-use super::jose::{KeySet, UnverifiedJws, VerifiedJws};
+use super::jose::{KeySet, UnverifiedJws, VerifiedJws, numeric_date};
 use super::jwk::Algorithm;
 use super::metadata::{self, ClientMetadata, Role};
 use super::revocation::{Target, TargetKind, targets_of};
@@ -186,10 +186,7 @@ fn check_signature(case: &mut Case<'_>, token: UnverifiedJws<'_>, anchor: &Ancho
         return Err(Refusal::new(Code::StatementUntrustedIssuer, Check::StatementIssuer, "not an issuer's anchor").into());
     };
     token.check_algorithm(algorithms)?;
-    let held = match keys {
-        KeySource::Held(set) => Arc::clone(set),
-        KeySource::Published(url) => published_keys(case, url, token.claimed_kid())?,
-    };
+    let held = keys_of(case, keys, token.claimed_kid())?;
     Ok(verify_with(case, token, &held, algorithms, "issuer")?)
 }
 
@@ -216,6 +213,14 @@ fn verify_with(
     case.note(Check::JoseKey, true, format!("key {}", verified.signed_by().base64url()));
     case.holds(Check::JoseSignature);
     Ok(verified)
+}
+
+/// The issuer's keys, wherever the anchor says that they are.
+fn keys_of(case: &mut Case<'_>, keys: &KeySource, kid: Option<&str>) -> Result<Arc<KeySet>, Stop> {
+    match keys {
+        KeySource::Held(set) => Ok(Arc::clone(set)),
+        KeySource::Published(url) => published_keys(case, url, kid),
+    }
 }
 
 /// The issuer's published keys. A `kid` that they lack is worth one more look, at most once in [`JWKS_RECHECK`].
@@ -351,10 +356,7 @@ fn list_keys(case: &mut Case<'_>, anchor: &Anchor) -> Result<ListKeys, Stop> {
     let AnchorKind::StatementIssuer { keys, algorithms, .. } = &anchor.kind else {
         return Err(Refusal::new(Code::StatementUntrustedIssuer, Check::StatementIssuer, "not an issuer's anchor").into());
     };
-    let keys = match keys {
-        KeySource::Held(set) => Arc::clone(set),
-        KeySource::Published(url) => published_keys(case, url, None)?,
-    };
+    let keys = keys_of(case, keys, None)?;
     let hard_max_age = anchor.revocation.hard_max_age;
     Ok(ListKeys { keys, algorithms: algorithms.as_slice().into(), hard_max_age })
 }
@@ -411,15 +413,6 @@ fn text<'a>(claims: &'a Object, name: &str) -> Result<Option<&'a str>, Refusal> 
     }
 }
 
-/// RFC 7519 section 2, NumericDate, as whole seconds up to the year 9999. josekit's accessors panic on 1e300; a fraction is
-/// legal and of no use here.
 fn moment(claims: &Object, name: &str) -> Result<Option<Timestamp>, Refusal> {
-    match claims.get(name) {
-        None => Ok(None),
-        Some(Json::Integer(seconds)) if *seconds <= Timestamp::MAX.as_secs() => Ok(Some(Timestamp::from_secs(*seconds))),
-        Some(_) => {
-            let detail = format!("`{name}` is not a whole number of seconds before the year 10000");
-            Err(Refusal::new(Code::StatementMalformed, Check::StatementClaims, detail))
-        }
-    }
+    numeric_date(claims, name).map_err(|detail| Refusal::new(Code::StatementMalformed, Check::StatementClaims, detail))
 }

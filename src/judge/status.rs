@@ -134,12 +134,7 @@ impl StatusSource {
             }
             Outcome::Response(response) => response,
         };
-        let read = response.status_list(keys).and_then(|list| match list.uri() == &*self.uri {
-            true => Ok(list),
-            // Section 8.3: or one list would pass for another.
-            false => Err(format!("its `sub` is {:?}, not the URI that the statement names", list.uri())),
-        });
-        Some(match read {
+        Some(match response.status_list(&self.uri, keys) {
             Ok(list) => self.read_bit(&list, keys.hard_max_age, at, exhibit),
             Err(why) => {
                 let why = format!("the status list from {}: {why}", self.uri).into();

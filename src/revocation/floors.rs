@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::evidence::{Disk, create_dirs, replace_file};
+use crate::evidence::{Disk, create_dirs, read_json, replace_json};
 use crate::judge::status::StatusList;
 use crate::values::Timestamp;
 
@@ -50,13 +50,8 @@ impl Floors {
     pub fn open(data_dir: &Path) -> Result<Self, FloorsError> {
         let dir = data_dir.join("floors");
         let path = dir.join(NAME);
-        let read = || match std::fs::read(&path) {
-            Ok(bytes) => Ok(serde_json::from_slice(&bytes)?),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(BTreeMap::new()),
-            Err(error) => Err(error),
-        };
-        let lists = read().map_err(|source| FloorsError { path: path.clone(), source })?;
-        Ok(Self { dir, lists })
+        let lists = read_json(&path).map_err(|source| FloorsError { path, source })?;
+        Ok(Self { dir, lists: lists.unwrap_or_default() })
     }
 
     /// Takes note of a verified list, durably, before it is used. Says what is odd about it: fewer entries than before, whose statements
@@ -97,6 +92,6 @@ impl Floors {
 
     fn write(&self) -> io::Result<()> {
         create_dirs(&Disk, &self.dir)?;
-        replace_file(&Disk, &self.dir, NAME, &(serde_json::to_string_pretty(&self.lists)? + "\n"))
+        replace_json(&self.dir, NAME, &self.lists)
     }
 }

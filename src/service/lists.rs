@@ -89,33 +89,31 @@ impl StatusLists {
     /// Takes what came of asking, or keeps what there was. Says what is loaded now, and what is wrong if something is. Blocking: it
     /// verifies, decodes and writes.
     fn offer(&self, want: &Want, keys: &ListKeys, exhibit: Arc<Exhibit>, at: Timestamp) -> (Arc<Exhibit>, Option<String>) {
-        let read_before = |exhibit: &Exhibit| read(exhibit, &want.locator, keys);
-        let (taken, alarm) = match read_before(&exhibit) {
-            Ok(list) => match self.floors.lock().unwrap_or_else(PoisonError::into_inner).raise(&list) {
-                Ok(odd) => (Some(list), odd),
-                Err(why) => (None, Some(why)),
-            },
-            Err(_) => (None, None),
+        let good = |exhibit: &Exhibit| read(exhibit, &want.locator, keys).ok();
+        let raised = good(&exhibit).map(|list| {
+            let odd = self.floors.lock().unwrap_or_else(PoisonError::into_inner).raise(&list);
+            odd.map(|odd| (list, odd))
+        });
+        let (taken, alarm) = match raised {
+            Some(Ok((list, odd))) => (Some(list), odd),
+            Some(Err(why)) => (None, Some(why)),
+            None => (None, None),
         };
-        let now = match (&taken, &alarm) {
-            (Some(_), _) => exhibit,
-            (None, alarm) => match self.loaded.load().get(&want.locator).filter(|old| read_before(&old.exhibit).is_ok()) {
-                Some(old) => Arc::new(Exhibit { checked_at: exhibit.checked_at, ..Exhibit::clone(&old.exhibit) }),
-                None => match alarm {
-                    Some(why) => {
-                        let outcome = Outcome::Absent(Absence::Outdated, why.clone());
-                        Arc::new(Exhibit { outcome, ..Exhibit::clone(&exhibit) })
-                    }
-                    None => exhibit,
-                },
-            },
+        let old = self.loaded.load().get(&want.locator).filter(|old| good(&old.exhibit).is_some()).cloned();
+        let now = match (&taken, old, &alarm) {
+            (Some(_), ..) | (None, None, None) => exhibit,
+            (None, Some(old), _) => Arc::new(Exhibit { checked_at: exhibit.checked_at, ..Exhibit::clone(&old.exhibit) }),
+            (None, None, Some(why)) => {
+                let outcome = Outcome::Absent(Absence::Outdated, why.clone());
+                Arc::new(Exhibit { outcome, ..Exhibit::clone(&exhibit) })
+            }
         };
         let soft = match &taken {
             Some(list) => list.ttl().unwrap_or(TTL).clamp(*SOFT.start(), *SOFT.end()).min(keys.hard_max_age / 2),
             None => *SOFT.start(),
         };
         let used = AtomicU64::new(at.as_millis());
-        let bytes = read_before(&now).map_or(0, |list| list.len());
+        let bytes = good(&now).map_or(0, |list| list.len());
         let loaded = Arc::new(Loaded { exhibit: Arc::clone(&now), keys: keys.clone(), due: at.plus(soft), bytes, used });
         self.loaded.rcu(|all| {
             let mut all = HashMap::clone(all);
@@ -161,9 +159,7 @@ fn bound(all: &mut HashMap<Locator, Arc<Loaded>>, just: &Locator, (most, most_by
 fn read(exhibit: &Exhibit, locator: &Locator, keys: &ListKeys) -> Result<Arc<StatusList>, String> {
     match &exhibit.outcome {
         Outcome::Absent(_, why) => Err(why.clone()),
-        Outcome::Response(response) => response
-            .status_list(keys)
-            .and_then(|list| if list.uri() == locator.url.as_str() { Ok(list) } else { Err("sub".into()) }),
+        Outcome::Response(response) => response.status_list(locator.url.as_str(), keys),
     }
 }
 

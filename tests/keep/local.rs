@@ -20,6 +20,11 @@ fn at(number: u64) -> Timestamp {
 }
 
 fn grow(dir: &Path, numbers: std::ops::Range<u64>) {
+    grow_at(dir, numbers, at);
+}
+
+/// Appends records of these times, and closes the log.
+pub(super) fn grow_at(dir: &Path, numbers: std::ops::Range<u64>, at: fn(u64) -> Timestamp) {
     let (log, opened) = EvidenceLog::open(options(dir)).unwrap();
     assert_eq!((opened.epoch, opened.next_index, opened.gap), (1, numbers.start, None));
     for number in numbers {

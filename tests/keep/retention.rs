@@ -5,18 +5,18 @@ use std::sync::Arc;
 
 use countersign::archive::{ArchiveError, DataDir};
 use countersign::evidence::personal::Day;
-use countersign::evidence::{EvidenceLog, LogReader, ReadError};
+use countersign::evidence::{LogReader, ReadError};
 use countersign::keep::{self, Shipper, Store};
 use countersign::listing::{self, Filter};
-use countersign::record::{Record, RulesChange};
 use countersign::retention::{Retained, Retention, retain};
 use countersign::sealed::{Sealing, compare, seal_all};
-use countersign::values::{Digest, Timestamp};
+use countersign::values::Timestamp;
 use object_store::memory::InMemory;
 use tempfile::TempDir;
 
 use super::faulty::paths;
-use super::{ORIGIN, key, options};
+use super::local::grow_at;
+use super::{ORIGIN, key};
 
 /// Ten minutes between records: 144 a day, from the begin of a day on.
 fn at(number: u64) -> Timestamp {
@@ -34,13 +34,7 @@ fn day(number: u64) -> Day {
 }
 
 fn grow(dir: &Path, numbers: std::ops::Range<u64>) {
-    let (log, opened) = EvidenceLog::open(options(dir)).unwrap();
-    assert_eq!((opened.epoch, opened.next_index, opened.gap), (1, numbers.start, None));
-    for number in numbers {
-        let record = Record::RulesChange(RulesChange { at: at(number), rules: Digest::of(b"r"), refused: None });
-        log.append_blocking(&record.encode(), &[]).unwrap();
-    }
-    log.close_blocking().unwrap();
+    grow_at(dir, numbers, at);
 }
 
 fn seal(dir: &Path) {

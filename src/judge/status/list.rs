@@ -6,7 +6,7 @@ use data_encoding::BASE64URL_NOPAD;
 use flate2::{Decompress, FlushDecompress, Status};
 
 use crate::judge::dossier::ListKeys;
-use crate::judge::jose::UnverifiedJws;
+use crate::judge::jose::{UnverifiedJws, numeric_date};
 use crate::values::Timestamp;
 use crate::values::json::{Json, Object};
 
@@ -24,7 +24,6 @@ pub struct StatusList {
     issued: Timestamp,
     expires: Option<Timestamp>,
     ttl: Option<Duration>,
-    aggregation: Option<String>,
     bits: u8,
     bytes: Box<[u8]>,
 }
@@ -53,9 +52,10 @@ impl StatusList {
     /// Says which rule does not hold.
     #[doc(hidden)]
     pub fn read(claims: &Object) -> Result<Self, String> {
+        let its = |detail| format!("its {detail}");
         let Some(Json::String(uri)) = claims.get("sub") else { return Err("it has no `sub`".to_owned()) };
-        let issued = moment(claims, "iat")?.ok_or("it has no `iat`")?;
-        let expires = moment(claims, "exp")?;
+        let issued = numeric_date(claims, "iat").map_err(its)?.ok_or("it has no `iat`")?;
+        let expires = numeric_date(claims, "exp").map_err(its)?;
         let ttl = match claims.get("ttl") {
             None => None,
             Some(Json::Integer(seconds)) => Some(Duration::from_secs(*seconds)),
@@ -71,9 +71,8 @@ impl StatusList {
             _ => return Err("its `bits` is not 1, 2, 4 or 8".to_owned()),
         };
         let Some(Json::String(encoded)) = list.get("lst") else { return Err("it has no `lst`".to_owned()) };
-        let aggregation = list.get("aggregation_uri").and_then(Json::as_str).map(str::to_owned);
         let bytes = inflate(encoded)?.into();
-        Ok(Self { uri: uri.clone(), issued, expires, ttl, aggregation, bits, bytes })
+        Ok(Self { uri: uri.clone(), issued, expires, ttl, bits, bytes })
     }
 
     /// Its own URI.
@@ -98,12 +97,6 @@ impl StatusList {
     #[must_use]
     pub const fn ttl(&self) -> Option<Duration> {
         self.ttl
-    }
-
-    /// Where the issuer's lists are listed (section 9.3).
-    #[must_use]
-    pub fn aggregation(&self) -> Option<&str> {
-        self.aggregation.as_deref()
     }
 
     /// Bits of an entry: 1, 2, 4 or 8.
@@ -165,13 +158,4 @@ fn inflate(encoded: &str) -> Result<Vec<u8>, String> {
         return Err("its `lst` goes on behind the ZLIB stream".to_owned());
     }
     if bytes.is_empty() { Err("its `lst` has no entries".to_owned()) } else { Ok(bytes) }
-}
-
-/// RFC 7519 section 2, NumericDate, as whole seconds up to the year 9999.
-fn moment(claims: &Object, name: &str) -> Result<Option<Timestamp>, String> {
-    match claims.get(name) {
-        None => Ok(None),
-        Some(Json::Integer(seconds)) if *seconds <= Timestamp::MAX.as_secs() => Ok(Some(Timestamp::from_secs(*seconds))),
-        Some(_) => Err(format!("its `{name}` is not a whole number of seconds before the year 10000")),
-    }
 }
