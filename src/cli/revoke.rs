@@ -269,7 +269,7 @@ fn render(answer: &Value, paint: Paint) -> String {
         orders.iter().find(|o| sequence.is_some() && number(o, "lifts") == sequence).and_then(|o| number(o, "seq"))
     };
     let mut rows =
-        vec![["ORDER", "GIVEN", "STATE", "TARGET", "REASON", "TICKET", "BY"].iter().map(|t| paint.dim(t)).collect::<Vec<_>>()];
+        vec![["ORDER", "GIVEN", "STATE", "TARGET", "REASON", "TICKET", "BY", "FROM"].iter().map(|t| paint.dim(t)).collect::<Vec<_>>()];
     rows.extend(orders.iter().map(|order| {
         let sequence = number(order, "seq");
         let state = match (number(order, "lifts"), number(order, "reviews"), lifted(sequence)) {
@@ -278,6 +278,7 @@ fn render(answer: &Value, paint: Paint) -> String {
             (None, None, Some(lift)) => format!("lifted by {lift}"),
             (None, None, None) => match order.pointer("/override/until").and_then(Value::as_str) {
                 Some(until) => format!("override until {}", moment(until)),
+                None if text(order, "/action") == "suspend" => paint.bad("suspended"),
                 None => paint.bad("in force"),
             },
         };
@@ -289,9 +290,17 @@ fn render(answer: &Value, paint: Paint) -> String {
             text(order, "/reason"),
             text(order, "/ticket"),
             text(order, "/by"),
+            from(order),
         ]
     }));
     table::columns(&rows, "")
+}
+
+/// On whose word an order was given: `by` is a text that whoever gives an order may choose.
+fn from(order: &Value) -> String {
+    let named = |pointer: &str, kind: &str| Some(format!("{kind} {}", order.pointer(pointer)?.as_str()?));
+    let signal = named("/origin/signal/transmitter", "signal");
+    signal.or_else(|| named("/origin/policy/policy", "policy")).unwrap_or_else(|| "operator".to_owned())
 }
 
 /// `2026-11-22 01:02:03`, of RFC 3339.
@@ -325,7 +334,12 @@ mod tests {
             json!({ "scopes": ["files.*"], "tools": [], "until": "2026-11-22T01:32:03.456Z", "approver": "carol" });
         let mut review = order(5, "client", url, None);
         review["reviews"] = json!(4);
-        let all = json!({ "orders": [order(1, "client", url, None), order(2, "anchor", "acme", None), order(3, "client", url, Some(1)), given, review] });
+        let mut pushed = order(6, "client", url, None);
+        (pushed["action"], pushed["by"]) = ("suspend".into(), "transmitter acme".into());
+        pushed["origin"] = json!({ "signal": { "transmitter": "acme", "jti": "j", "issued": "2026-11-22T01:02:03.456Z" } });
+        let mut drifted = order(7, "client", url, None);
+        (drifted["action"], drifted["origin"]) = ("suspend".into(), json!({ "policy": { "policy": "drift/keys" } }));
+        let all = json!({ "orders": [order(1, "client", url, None), order(2, "anchor", "acme", None), order(3, "client", url, Some(1)), given, review, pushed, drifted] });
         insta::assert_snapshot!(render(&all, Paint::plain()));
         assert_eq!(render(&json!({ "orders": [] }), Paint::plain()), "no kill order was ever given\n");
     }

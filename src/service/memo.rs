@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::judge::history::Known;
+use crate::judge::history::{Fingerprint, Known};
 use crate::judge::jose::claimed_subject;
 use crate::judge::policy::{Memo, Principal, Ruling};
 use crate::judge::{Dossier, Resolved};
@@ -78,11 +78,17 @@ impl Rulings {
 
 /// What clients looked like when they were last allowed in, by identifier. Apart from the cache of resolutions, so that a document that is
 /// invalid for a moment does not make its successor look unchanged.
-pub(super) struct Histories(moka::sync::Cache<Digest, Known>);
+pub(super) struct Histories {
+    known: moka::sync::Cache<Digest, Known>,
+    /// What a client looked like when its last change went on record, so that one that is denied is not told of with each resolution.
+    told: moka::sync::Cache<Digest, Fingerprint>,
+}
 
 impl Histories {
     pub(super) fn new(capacity: u64) -> Self {
-        Self(moka::sync::Cache::builder().max_capacity(capacity).build())
+        let known = moka::sync::Cache::builder().max_capacity(capacity).build();
+        // Few clients change, so those that did are far fewer.
+        Self { known, told: moka::sync::Cache::builder().max_capacity(capacity / 16).build() }
     }
 
     /// An empty dossier that knows what is known about the client that a request names. A statement's unverified `sub` may choose what is
@@ -92,11 +98,31 @@ impl Histories {
         let sub = || claimed_subject(client.software_statement.as_deref()?);
         let id_is_jws = || claimed_subject(client.id.as_deref()?);
         let id = id_is_jws().or_else(|| client.id.clone()).or_else(sub);
-        Dossier::new().knowing(id.and_then(|id| self.0.get(&Digest::of(id.as_bytes()))))
+        Dossier::new().knowing(id.and_then(|id| self.known.get(&Digest::of(id.as_bytes()))))
     }
 
     pub(super) fn keep(&self, client: &Resolved) {
-        self.0.insert(Digest::of(client.id().as_bytes()), client.known());
+        self.known.insert(Digest::of(client.id().as_bytes()), client.known());
+    }
+
+    /// Whether what a client looks like now was not told of.
+    pub(super) fn is_news(&self, client: &Resolved) -> bool {
+        self.told.get(&Digest::of(client.id().as_bytes())) != Some(client.known().fingerprint)
+    }
+
+    pub(super) fn told(&self, client: &Resolved) {
+        let client_key = Digest::of(client.id().as_bytes());
+        match client.changed().is_empty() {
+            // As it was before: the next change is news, also one that was before.
+            true => self.told.invalidate(&client_key),
+            false => self.told.insert(client_key, client.known().fingerprint),
+        }
+    }
+
+    /// The next resolution of a client finds nothing to compare with.
+    pub(super) fn forget(&self, client: &Digest) {
+        self.known.invalidate(client);
+        self.told.invalidate(client);
     }
 }
 

@@ -9,6 +9,7 @@ use super::kills::Kills;
 use super::ledger::Ledger;
 use super::lists::{StatusLists, keep_fresh};
 use super::memo::{Histories, Principals};
+use super::signals::Signals;
 use super::witnessing::Witnessing;
 use super::{Inner, Service, events, published};
 use crate::clock::Clock;
@@ -54,6 +55,9 @@ pub enum OpenError {
     /// The kill log that is followed cannot be asked.
     #[error("{0}")]
     Feed(String),
+    /// A transmitter's keys or token cannot be read.
+    #[error("{0}")]
+    Signals(String),
     /// The fetcher cannot be set up.
     #[error("fetch: {0}")]
     Fetcher(#[from] FetcherError),
@@ -79,6 +83,7 @@ impl Service {
         let key = Arc::new(LogKey::load_or_create(&config.log_key())?);
         let poster = Poster::new(&config.fetch.extra_roots)?;
         let fleet = Fleet::of(config, &poster).map_err(OpenError::Feed)?;
+        let signals = Signals::of(config, &poster, clock.now()).map_err(OpenError::Signals)?;
         let Known { epochs: elsewhere, next_pack } = published::known(config, &key, &poster).await?;
         let patience = Duration::from_millis(config.http.request_timeout_ms);
         let dir = config.data_dir.join("evidence");
@@ -125,6 +130,7 @@ impl Service {
             fleet,
             fetcher,
             lists,
+            signals,
             ledger,
             reader,
             cache,
@@ -135,6 +141,7 @@ impl Service {
         };
         let service = Self(Arc::new(inner));
         service.start_following();
+        Signals::start(&service.0);
         tokio::spawn(keep_fresh(Arc::downgrade(&service.0)));
         Ok(service)
     }
@@ -149,6 +156,7 @@ pub fn kill_set(orders: &[Order]) -> KillSet {
             (Action::Lift, Some(lifted), _) => set.lift(order.seq, lifted),
             (Action::Override, _, Some(terms)) => set.grant_override(&order.target.value, granted(order, terms)),
             (Action::Review, ..) => set.advance(order.seq),
+            (Action::Suspend, ..) => set.suspend(order.seq, Target::new(order.target.kind, &order.target.value)),
             _ => set.kill(order.seq, Target::new(order.target.kind, &order.target.value)),
         }
     }

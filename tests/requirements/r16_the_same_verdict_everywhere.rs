@@ -61,7 +61,7 @@ fn settle(directory: &Path, region: &str, case: &Case) {
         for (kind, value) in &case.orders {
             let target = Target { kind: *kind, value: value.clone() };
             let order =
-                NewOrder { at: case.at, act: Act::Kill, target, reason: "r".into(), ticket: String::new(), by: region.into() };
+                NewOrder { at: case.at, act: Act::Kill, target, reason: "r".into(), ticket: String::new(), by: region.into(), origin: None };
             log.append(order).unwrap();
         }
     }

@@ -25,6 +25,7 @@ mod transport;
 
 pub(super) use follow::Following;
 pub use replicas::Replica;
+pub(super) use transport::read_token;
 pub use transport::Question;
 
 use replicas::Replicas;

@@ -1,0 +1,77 @@
+//! Clients that are not as they were (PRODUCT R10): put on record, suspended where a policy says so, and taken as they are when an operator
+//! lifts that.
+
+use std::sync::Arc;
+
+use super::{Inner, Service};
+use crate::evidence::AppendError;
+use crate::judge::revocation::TargetKind;
+use crate::judge::{Decision, Resolved};
+use crate::record::{Change, Record};
+use crate::revocation::kill_log::{Act, Action, ByPolicy, NewOrder, Order, Origin, Target};
+use crate::values::{Digest, Timestamp};
+
+impl Service {
+    /// Gives the suspension that a decision's policy demands. The decision denies anyway; the order makes that last, here, after a restart
+    /// and at each replica, until somebody lifts it.
+    pub(super) async fn suspend_as_told(&self, decision: &Decision) {
+        let Some((policy, client)) = decision.suspends().zip(decision.client().map(|client| client.id().to_owned())) else {
+            return;
+        };
+        if let Some(controller) = self.follows() {
+            tracing::error!(policy, controller, "a policy suspends a client; this replica denies it and can order nothing");
+            return;
+        }
+        let reason = decision.detail().to_owned();
+        let by = ByPolicy { policy: policy.to_owned(), rules: decision.rules() };
+        let inner = Arc::clone(&self.0);
+        // In a task of its own, as every order: one whose caller hangs up is carried out whole.
+        let given = tokio::spawn(async move { inner.suspend(client, reason, by).await });
+        if let Ok(Err(error)) = given.await {
+            tracing::error!(policy, error, "a policy suspends a client, and the order could not be given");
+        }
+    }
+}
+
+impl Inner {
+    async fn suspend(&self, client: String, reason: String, by: ByPolicy) -> Result<(), String> {
+        let at = self.clock.now();
+        let given = self.kills.give_planned(move |orders| ((), order(orders, client, reason, by, at).into_iter().collect())).await;
+        let (_, records) = given.map_err(|error| error.to_string())?;
+        let records = records.iter().map(|(_, record)| record);
+        self.ledger.append_all(records).await.map_err(|error| error.to_string())
+    }
+
+    /// Puts on record that a client that was just resolved is not as it was.
+    pub(super) async fn write_change(&self, client: &Resolved, evaluation: u64) -> Result<(), AppendError> {
+        let change = Change::of(client, evaluation).filter(|_| self.histories.is_news(client));
+        self.ledger.append_all(&change.map(|change| Record::Change(Box::new(change)))).await?;
+        self.histories.told(client);
+        Ok(())
+    }
+
+    /// Takes clients as they are whose suspension on a policy's word was lifted by orders after this one.
+    pub(super) fn accept_changes(&self, after: u64) {
+        for id in self.kills.accepted_after(after) {
+            self.histories.forget(&Digest::of(id.as_bytes()));
+            let cached: Vec<Arc<Digest>> =
+                self.cache.iter().filter(|(_, entry)| entry.client.id() == id).map(|(key, _)| key).collect();
+            cached.iter().for_each(|key| self.cache.invalidate(&**key));
+        }
+    }
+}
+
+/// The order that suspends a client, unless one of the same policy is in force.
+fn order(orders: &[Order], client: String, reason: String, by: ByPolicy, at: Timestamp) -> Option<NewOrder> {
+    let target = Target { kind: TargetKind::Client, value: client };
+    let lifted = |order: &Order| orders.iter().any(|lift| lift.lifts == Some(order.seq));
+    let same = |order: &Order| {
+        let by_it = matches!(&order.origin, Some(Origin::Policy(given)) if given.policy == by.policy);
+        by_it && order.action == Action::Suspend && order.target == target && !lifted(order)
+    };
+    if orders.iter().any(same) {
+        return None;
+    }
+    let given = format!("policy {}", by.policy);
+    Some(NewOrder { at, act: Act::Suspend, target, reason, ticket: String::new(), by: given, origin: Some(Origin::Policy(by)) })
+}
