@@ -37,6 +37,7 @@ mod sealed;
 mod service;
 #[cfg(feature = "sql")]
 mod sql;
+mod signals;
 mod statements;
 mod status;
 mod support;

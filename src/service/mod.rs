@@ -11,7 +11,7 @@ use crate::clock::Clock;
 use crate::evidence::{AppendError, EvidenceLog, LogReader};
 use crate::fetch::Fetcher;
 use crate::judge::dossier::{Absence, Exhibit, Locator, Outcome};
-use crate::judge::{Decision, Dossier, KillSet, Resolved, Rules, Step, Want, judge, judge_with};
+use crate::judge::{Decision, Dossier, Resolved, Rules, Step, Want, judge, judge_with};
 use crate::record::{ClientFacts, Evaluation, ExhibitRef, FeedRef, KnownRef, OutcomeRef, Record, RulesChange, Use};
 use crate::rules::LiveRules;
 use crate::values::{ClientIdUrl, ClientRef, Code, Digest, Request, Timestamp};
@@ -36,7 +36,7 @@ pub use answer::{Answer, CacheState};
 pub use fleet::{FeedError, Question, Replica};
 pub use kills::{KillAction, Kills, NewKill, RevokeError};
 pub use signals::{Heard, SignalError};
-pub use open::{OpenError, fetch_options, kill_set};
+pub use open::{OpenError, fetch_options, kill_set, kills_at};
 
 use events::Granted;
 use fleet::Fleet;
@@ -496,11 +496,4 @@ impl Inner {
         let id = self.ledger.id(&decision, &receipt);
         Ok(Answer::new(decision, json, receipt, id, cache))
     }
-}
-
-/// The kill set that a replay needs: what was in force after an entry.
-#[must_use]
-pub fn kills_at(orders: &[crate::revocation::kill_log::Order], sequence: u64) -> KillSet {
-    let count = usize::try_from(sequence).unwrap_or(usize::MAX);
-    kill_set(orders.get(..count).unwrap_or(orders))
 }

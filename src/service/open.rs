@@ -112,8 +112,6 @@ impl Service {
         ledger.append(&start, &[(current.digest(), &**current.bytes())]).await?;
         ledger.append_all(&changes).await?;
         let cache = moka::sync::Cache::builder().max_capacity(config.cache.capacity).build();
-        let flights = Flights::default();
-        let reloading = tokio::sync::Mutex::default();
         // Small, and worth more the longer they reach back.
         let histories = Histories::new(config.cache.capacity.saturating_mul(4));
         let reader = Arc::new(LogReader::of_records(config.data_dir.join("evidence")));
@@ -125,7 +123,7 @@ impl Service {
         let inner = Inner {
             clock,
             rules,
-            reloading,
+            reloading: tokio::sync::Mutex::default(),
             kills,
             fleet,
             fetcher,
@@ -136,7 +134,7 @@ impl Service {
             cache,
             histories,
             principals: Principals::default(),
-            flights,
+            flights: Flights::default(),
             patience,
         };
         let service = Self(Arc::new(inner));
@@ -161,6 +159,13 @@ pub fn kill_set(orders: &[Order]) -> KillSet {
         }
     }
     set
+}
+
+/// The kill set that a replay needs: what was in force after an entry.
+#[must_use]
+pub fn kills_at(orders: &[Order], sequence: u64) -> KillSet {
+    let count = usize::try_from(sequence).unwrap_or(usize::MAX);
+    kill_set(orders.get(..count).unwrap_or(orders))
 }
 
 fn granted(order: &Order, terms: &Terms) -> Override {
