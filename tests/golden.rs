@@ -10,8 +10,9 @@ use countersign::archive::DataDir;
 use countersign::evidence::LogReader;
 use countersign::judge::revocation::TargetKind;
 use countersign::record::{
-    Acknowledgement, Change, ClientFacts, DecisionId, Erasure, Evaluation, ExhibitRef, FeedAlarm, FeedRef, Gap, Grant, ListAlarm,
-    OutcomeRef, Override, Record, Retention, Review, Revocation, RulesChange, RulesPart, SignalEvent, Start, ToolBinding, Transition, Use,
+    Acknowledgement, Change, ClientFacts, DecisionId, Erasure, Evaluation, ExhibitRef, FeedAlarm, FeedRef, Gap, Grant,
+    ListAlarm, OutcomeRef, Override, Record, Retention, Review, Revocation, RulesChange, RulesPart, SignalEvent, Start,
+    ToolBinding, Transition, Use,
 };
 use countersign::replay::Replay;
 use countersign::values::{Digest, Timestamp};

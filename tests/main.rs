@@ -35,9 +35,9 @@ mod queries;
 mod requirements;
 mod sealed;
 mod service;
+mod signals;
 #[cfg(feature = "sql")]
 mod sql;
-mod signals;
 mod statements;
 mod status;
 mod support;

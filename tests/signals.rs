@@ -60,7 +60,8 @@ fn transmitter() -> Transmitter {
     );
     let table = [("account-disabled", Effect::Suspend), ("account-purged", Effect::Kill), ("account-enabled", Effect::Lift)];
     let more = [("credential-compromise", Effect::Suspend), ("credential-change", Effect::Kill)];
-    let table: BTreeMap<String, Effect> = table.into_iter().chain(more).map(|(name, effect)| (name.to_owned(), effect)).collect();
+    let table: BTreeMap<String, Effect> =
+        table.into_iter().chain(more).map(|(name, effect)| (name.to_owned(), effect)).collect();
     Transmitter {
         issuer: TRANSMITTER.into(),
         audience: ISSUER.into(),
@@ -168,7 +169,10 @@ fn whom_a_token_may_be_about() {
     subject(json!({ "format": "opaque", "id": "anchor:web" }), "access_denied");
     subject(json!({ "format": "opaque", "id": "host:client.example" }), "access_denied");
     subject(json!({ "format": "opaque", "id": "key:NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs" }), "access_denied");
-    subject(json!({ "format": "iss_sub", "iss": "https://registry.example", "sub": CLIENT }), &format!("suspend client {CLIENT}"));
+    subject(
+        json!({ "format": "iss_sub", "iss": "https://registry.example", "sub": CLIENT }),
+        &format!("suspend client {CLIENT}"),
+    );
     subject(json!({ "format": "iss_sub", "iss": "https://other.example", "sub": CLIENT }), "access_denied");
     // Its issuer is in scope; the client is another's too, and not in it.
     subject(json!({ "format": "iss_sub", "iss": "https://registry.example", "sub": "https://x.example/c" }), "access_denied");
@@ -179,7 +183,10 @@ fn whom_a_token_may_be_about() {
     let (uri, email) = (json!({ "format": "uri", "uri": CLIENT }), json!({ "format": "email", "email": "a@b.example" }));
     subject(aliases(json!([uri, email])), &format!("suspend client {CLIENT}"));
     subject(aliases(json!([uri, uri])), &format!("suspend client {CLIENT}"));
-    subject(aliases(json!([uri, { "format": "opaque", "id": "anchor:acme" }])), &format!("suspend client {CLIENT}, anchor acme"));
+    subject(
+        aliases(json!([uri, { "format": "opaque", "id": "anchor:acme" }])),
+        &format!("suspend client {CLIENT}, anchor acme"),
+    );
     subject(aliases(json!([uri, { "format": "opaque", "id": "anchor:web" }])), "access_denied");
     subject(aliases(json!([email])), "no identifier");
     subject(aliases(json!([])), "1 to 8 objects");
@@ -208,7 +215,10 @@ fn what_each_event_does() {
     }
     event("stream-updated", json!({ "status": "broken" }), "invalid_request: `status`");
     // About the stream, not about a client: whatever the subject is.
-    check(&json!({ "events": { uri("verification"): {} }, "sub_id": { "format": "opaque", "id": "stream-1" } }), "verification");
+    check(
+        &json!({ "events": { uri("verification"): {} }, "sub_id": { "format": "opaque", "id": "stream-1" } }),
+        "verification",
+    );
 }
 
 /// What is documented is what holds without a table of the configuration.
@@ -254,7 +264,10 @@ fn whose_word_it_is() {
         (json!({ "alg": "ES256", "typ": "secevent+jwt", "kid": "t1", "crit": ["x"] }), "refused: invalid_request"),
         (json!({ "alg": "ES256", "typ": "secevent+jwt", "kid": "t1", "b64": false }), "refused: invalid_request"),
         (json!({ "alg": "ES256", "typ": "secevent+jwt", "kid": "t1" }), "refused: authentication_failed"),
-        (json!({ "alg": "ES256", "typ": "secevent+jwt", "kid": "t1", "jwk": signer.keys()["keys"][0] }), "authentication_failed"),
+        (
+            json!({ "alg": "ES256", "typ": "secevent+jwt", "kid": "t1", "jwk": signer.keys()["keys"][0] }),
+            "authentication_failed",
+        ),
     ] {
         check(&format!("{}.{payload}.{signature}", part(header)), &stranger.keys(), expect);
     }
@@ -265,7 +278,11 @@ fn whose_word_it_is() {
     check(&format!("{set}{}", "A".repeat(16_384)), &signer.keys(), "longer than 16384");
     // A reason has room in an order, however long, and nothing in it that a terminal obeys.
     let long = "\u{1b}[31m\u{e4}".repeat(300);
-    let long = self::claims("j1", "account-disabled", &json!({ "reason": long, "credential_type": long, "reason_admin": { "en": long } }));
+    let long = self::claims(
+        "j1",
+        "account-disabled",
+        &json!({ "reason": long, "credential_type": long, "reason_admin": { "en": long } }),
+    );
     let told = verify(&signer.set(&long), &signer.keys()).unwrap();
     assert!(told.reason().len() <= 1024 && !told.reason().contains('\u{1b}'));
 }

@@ -20,6 +20,7 @@ Examples:
   countersign revoke --key NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs --reason 'key leaked'
   countersign revoke --anchor acme-registry --reason 'registry compromised' --server http://127.0.0.1:8650
   countersign revoke --client https://client.example/oauth/metadata.json --reason 'token theft' --wait 5 --server http://127.0.0.1:8650
+  countersign revoke --client https://client.example/oauth/metadata.json --suspend --reason 'under review'
   countersign revoke list
   countersign revoke lift 7 --reason 'false alarm'
 
@@ -41,7 +42,7 @@ pub(crate) struct Revoke {
 enum Command {
     /// Every order ever given, and which are in force; `break-glass list` says more about overrides
     List,
-    /// Take a kill back, or end an override before its time, by a new order; nothing is erased
+    /// Take a kill or a suspension back, or end an override before its time, by a new order; nothing is erased
     Lift(Lift),
 }
 
@@ -66,6 +67,9 @@ struct Order {
     /// One statement, by digest
     #[arg(long, value_name = "sha256:HEX")]
     statement: Option<String>,
+    /// Suspend instead of kill: the same denial, as `revocation.suspended`, of what is meant to pass
+    #[arg(long)]
+    suspend: bool,
     /// Why: responders will ask
     #[arg(long, required = true)]
     reason: Option<String>,
@@ -126,16 +130,21 @@ impl Order {
         let server = Remote::of(context)?;
         let sequence = match &server {
             Some(server) => {
-                let body = json!({ kind.name(): value, "reason": reason, "ticket": self.ticket, "by": self.by });
+                let mut body = json!({ kind.name(): value, "reason": reason, "ticket": self.ticket, "by": self.by });
+                if let Some(body) = body.as_object_mut().filter(|_| self.suspend) {
+                    body.insert("suspend".into(), true.into());
+                }
                 sequence_of(&context.block_on(server.send("POST", "/v1/revocations", Some(&body)))??)
             }
             None => {
                 let by = self.by.clone().unwrap_or_else(user);
-                let action = KillAction::Kill(kind, value.clone());
+                let action =
+                    if self.suspend { KillAction::Suspend(kind, value.clone()) } else { KillAction::Kill(kind, value.clone()) };
                 give("revoke", NewKill { action, reason, ticket: self.ticket.clone(), by }, context)?
             }
         };
-        let sentence = format!("kill order {sequence} is in force: {} {value}", kind.name());
+        let what = if self.suspend { "suspension" } else { "kill order" };
+        let sentence = format!("{what} {sequence} is in force: {} {value}", kind.name());
         match self.wait {
             None => Ok(done(context, sequence, &sentence)),
             Some(seconds) => wait(context, server.as_ref(), sequence, &sentence, Duration::from_secs(seconds)),
@@ -268,8 +277,12 @@ fn render(answer: &Value, paint: Paint) -> String {
     let lifted = |sequence: Option<u64>| {
         orders.iter().find(|o| sequence.is_some() && number(o, "lifts") == sequence).and_then(|o| number(o, "seq"))
     };
-    let mut rows =
-        vec![["ORDER", "GIVEN", "STATE", "TARGET", "REASON", "TICKET", "BY", "FROM"].iter().map(|t| paint.dim(t)).collect::<Vec<_>>()];
+    let mut rows = vec![
+        ["ORDER", "GIVEN", "STATE", "TARGET", "REASON", "TICKET", "BY", "FROM"]
+            .iter()
+            .map(|t| paint.dim(t))
+            .collect::<Vec<_>>(),
+    ];
     rows.extend(orders.iter().map(|order| {
         let sequence = number(order, "seq");
         let state = match (number(order, "lifts"), number(order, "reviews"), lifted(sequence)) {

@@ -100,8 +100,8 @@ impl SignalSource {
         if [self.jwks_file.is_some(), self.jwks.is_some(), self.jwks_uri.is_some()].iter().filter(|is| **is).count() != 1 {
             return Err("exactly one of `jwks_file`, `jwks` and `jwks_uri` is needed".into());
         }
-        let hex = |b: u8| b.is_ascii_hexdigit();
-        if !self.token_sha256.is_empty() && !(self.token_sha256.len() == 64 && self.token_sha256.bytes().all(hex)) {
+        let is_digest = |hex: &str| hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_hexdigit());
+        if !self.token_sha256.is_empty() && !is_digest(&self.token_sha256) {
             return Err("token_sha256 is not 64 hex digits; make one with `printf %s TOKEN | sha256sum`".into());
         }
         if self.poll.is_empty() {

@@ -132,7 +132,10 @@ pub(super) fn recorder() -> PrometheusHandle {
         metrics::describe_gauge!("countersign_overrides_in_force", "Overrides that let a client have more, now.");
         metrics::describe_gauge!("countersign_overrides_unreviewed", "Overrides that have ended and whose review is open.");
         metrics::describe_counter!("countersign_signals_total", "Security events that were taken, by transmitter and outcome.");
-        metrics::describe_counter!("countersign_signals_refused_total", "Security events that were not, by transmitter and reason.");
+        metrics::describe_counter!(
+            "countersign_signals_refused_total",
+            "Security events that were not, by transmitter and reason."
+        );
         metrics::describe_gauge!("countersign_signals_silent", "Transmitters that are silent for longer than their heartbeat.");
         metrics::describe_counter!("countersign_telemetry_dropped_total", "Spans that no collector took.");
         handle

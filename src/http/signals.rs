@@ -1,13 +1,13 @@
 //! `POST /v1/signals/{transmitter}`: where transmitters push security events (RFC 8935).
 
-use axum::extract::{Extension, Path, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::extract::{Path, Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use super::App;
 use super::auth::{self, Peer};
-use super::body::Whole;
+use super::body::whole;
 use super::problem::Problem;
 use crate::judge::signals::{SET_MAX_BYTES, SetError, SetRefusal};
 use crate::service::{SignalError, Unavailable};
@@ -29,20 +29,16 @@ pub(super) struct SetProblem {
     (status = 429, description = "the transmitter orders too much", body = Problem),
     (status = 503, description = "it could not be told or made durable; send it again", body = Problem),
 ))]
-pub(super) async fn push(
-    State(app): State<App>,
-    Path(transmitter): Path<String>,
-    peer: Option<Extension<Peer>>,
-    headers: HeaderMap,
-    Whole(body): Whole,
-) -> Response {
+pub(super) async fn push(State(app): State<App>, Path(transmitter): Path<String>, request: Request) -> Response {
+    let (head, body) = request.into_parts();
+    let (headers, peer) = (&head.headers, head.extensions.get::<Peer>().copied());
     let own = match app.service().push_token(&transmitter) {
         Some(own) => own,
         None => return Problem::not_found("no such transmitter, or it does not push").into_response(),
     };
     let caller = match own {
-        Some(hex) => auth::bears(&headers, hex),
-        None => auth::caller(&app, &headers, peer.map(|Extension(peer)| peer), auth::OPERATE).is_ok(),
+        Some(hex) => auth::bears(headers, hex),
+        None => auth::caller(&app, headers, peer, auth::OPERATE).is_ok(),
     };
     if !caller {
         return refused(SetRefusal::new(SetError::AuthenticationFailed, "the bearer token is not that of the transmitter"));
@@ -51,6 +47,10 @@ pub(super) async fn push(
     if !media.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/secevent+jwt") {
         return refused(SetRefusal::new(SetError::InvalidRequest, "the content type is not `application/secevent+jwt`"));
     }
+    let body = match whole(&app, body).await {
+        Ok(body) => body,
+        Err(problem) => return problem.into_response(),
+    };
     if body.len() > SET_MAX_BYTES {
         return refused(SetRefusal::new(SetError::InvalidRequest, format!("the token is longer than {SET_MAX_BYTES} bytes")));
     }

@@ -9,7 +9,7 @@ use crate::judge::revocation::TargetKind;
 use crate::judge::{Decision, Resolved};
 use crate::record::{Change, Record};
 use crate::revocation::kill_log::{Act, Action, ByPolicy, NewOrder, Order, Origin, Target};
-use crate::values::{Digest, Timestamp};
+use crate::values::{Digest, Request, Timestamp};
 
 impl Service {
     /// Gives the suspension that a decision's policy demands. The decision denies anyway; the order makes that last, here, after a restart
@@ -36,17 +36,18 @@ impl Service {
 impl Inner {
     async fn suspend(&self, client: String, reason: String, by: ByPolicy) -> Result<(), String> {
         let at = self.clock.now();
-        let given = self.kills.give_planned(move |orders| ((), order(orders, client, reason, by, at).into_iter().collect())).await;
+        let given =
+            self.kills.give_planned(move |orders| ((), order(orders, client, reason, by, at).into_iter().collect())).await;
         let (_, records) = given.map_err(|error| error.to_string())?;
         let records = records.iter().map(|(_, record)| record);
         self.ledger.append_all(records).await.map_err(|error| error.to_string())
     }
 
     /// Puts on record that a client that was just resolved is not as it was.
-    pub(super) async fn write_change(&self, client: &Resolved, evaluation: u64) -> Result<(), AppendError> {
-        let change = Change::of(client, evaluation).filter(|_| self.histories.is_news(client));
+    pub(super) async fn write_change(&self, request: &Request, client: &Resolved, evaluation: u64) -> Result<(), AppendError> {
+        let change = Change::of(client, evaluation).filter(|_| self.histories.is_news(request, client));
         self.ledger.append_all(&change.map(|change| Record::Change(Box::new(change)))).await?;
-        self.histories.told(client);
+        self.histories.told(request, client);
         Ok(())
     }
 

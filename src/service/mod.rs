@@ -35,8 +35,8 @@ mod witnessing;
 pub use answer::{Answer, CacheState};
 pub use fleet::{FeedError, Question, Replica};
 pub use kills::{KillAction, Kills, NewKill, RevokeError};
-pub use signals::{Heard, SignalError};
 pub use open::{OpenError, fetch_options, kill_set, kills_at};
+pub use signals::{Heard, SignalError};
 
 use events::Granted;
 use fleet::Fleet;
@@ -368,14 +368,14 @@ impl Inner {
             Err(error) => Landed { entry: None, dossier: Arc::new(dossier), failed: Some(error) },
             Ok(receipt) => {
                 let evaluation = receipt.index();
-                if let Err(error) = self.write_change(client, evaluation).await {
+                if let Err(error) = self.write_change(request, client, evaluation).await {
                     return Landed { entry: None, dossier: Arc::new(dossier), failed: Some(error) };
                 }
                 let (client, refreshing, rulings) = (Arc::clone(client), AtomicBool::new(false), Rulings::default());
                 // What a policy denies for what changed is not what the next resolution is compared with, or it would be denied once
                 // and then no more. An allow, be it by an override, accepts the change.
                 if dossier.known().is_none() || decision.allowed().is_some() {
-                    self.histories.keep(&client);
+                    self.histories.keep(request, &client);
                 }
                 let lists = decision.looked().iter().map(|looked| looked.exhibit().cloned()).collect();
                 let entry = Arc::new(Entry { client, evaluation, lists, refreshing, rulings, granted: Granted::default() });

@@ -10,7 +10,8 @@ fn each_sentence_has_its_tests() {
     let files = ["crashes", "feed", "following", "lies", "processes", "signals"].map(|name| format!("tests/fleet/{name}.rs"));
     let lists = ["tests/status.rs", "tests/service/status_lists.rs", "tests/publish.rs"];
     let signals = ["tests/signals.rs", "tests/service/signals.rs", "tests/service/drift.rs", "src/service/signals/tests.rs"];
-    let more = ["src/revocation/feed/tests.rs", "src/revocation/lease.rs"].into_iter().chain(lists).chain(signals).map(str::to_owned);
+    let more =
+        ["src/revocation/feed/tests.rs", "src/revocation/lease.rs"].into_iter().chain(lists).chain(signals).map(str::to_owned);
     let sources: String = files.into_iter().chain(more).map(|path| read(&path)).collect();
     let mut named = 0;
     for bracket in text.split(" [").skip(1).filter_map(|rest| rest.split(']').next()) {

@@ -209,7 +209,8 @@ async fn what_is_answered_to_a_push() {
 /// Without a token of its own it needs one that may give orders.
 #[tokio::test]
 async fn a_transmitter_without_a_token_of_its_own() {
-    let token = |secret: &str, role| countersign::config::Token { sha256: Digest::of(secret.as_bytes()).hex(), roles: vec![role] };
+    let token =
+        |secret: &str, role| countersign::config::Token { sha256: Digest::of(secret.as_bytes()).hex(), roles: vec![role] };
     let stage = Stage::with(|config| {
         source(config).token_sha256.clear();
         config.http.tokens.insert("gw".into(), token("v", countersign::config::Role::Verify));
@@ -245,7 +246,8 @@ async fn a_suspended_client() {
     stage.world.lift(1).await;
     assert_eq!(gist(&stage.ask().await).0, "allow");
     // Operators suspend too.
-    stage.world.service.revoke(order(KillAction::Suspend(TargetKind::Client, CLIENT.into()))).await.unwrap();
+    let suspend = json!({ "client": CLIENT, "reason": "under review", "suspend": true }).to_string();
+    assert_eq!(stage.face.post("/v1/revocations", &suspend).await.status, 201);
     assert_eq!(gist(&stage.ask().await).1, "revocation.suspended");
     stage.world.check_evidence(&nothing).await;
 }
@@ -329,7 +331,10 @@ async fn a_transmitter_is_polled() {
     assert_eq!(asked[0]["returnImmediately"], false);
     let told = asked.iter().find(|asked| asked.get("ack").is_some()).unwrap();
     assert_eq!(told["ack"], json!(["1"]));
-    assert_eq!((&told["setErrs"]["2"]["err"], &told["setErrs"]["x"]["err"]), (&json!("invalid_audience"), &json!("invalid_request")));
+    assert_eq!(
+        (&told["setErrs"]["2"]["err"], &told["setErrs"]["x"]["err"]),
+        (&json!("invalid_audience"), &json!("invalid_request"))
+    );
     // Nothing is pushed by who is polled.
     assert_eq!(stage.push(&good).await.status, 404);
     assert_eq!(stage.events(), [format!("acme account-disabled client {CLIENT}: ordered")]);

@@ -195,13 +195,9 @@ mod tests {
             set: countersign::values::Digest::of(b"set"),
         };
         let by_acme = || Some(Origin::Signal(signal.clone()));
-        for (act, origin) in [
-            (Act::Kill, None),
-            (Act::Suspend, by_acme()),
-            (Act::Kill, by_acme()),
-            (Act::Lift(1), None),
-            (Act::Suspend, None),
-        ] {
+        for (act, origin) in
+            [(Act::Kill, None), (Act::Suspend, by_acme()), (Act::Kill, by_acme()), (Act::Lift(1), None), (Act::Suspend, None)]
+        {
             let target = Target { kind: countersign::judge::revocation::TargetKind::Client, value: "c".into() };
             let (reason, ticket, by) = ("r".into(), "t".into(), "ann".into());
             log.append(NewOrder { at: WRITTEN, act, target, reason, ticket, by, origin }).unwrap();

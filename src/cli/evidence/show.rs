@@ -144,8 +144,10 @@ fn fields(record: &Record) -> Value {
             json!({ "at": r.at, "client": r.client, "from": r.from, "to": r.to, "detail": r.detail })
         }
         Record::ListAlarm(r) => json!({ "at": r.at, "uri": r.uri, "detail": r.detail }),
-        Record::Signal(r) => json!({ "at": r.at, "transmitter": r.transmitter, "jti": r.jti, "issued": r.issued, "event": r.event,
-            "subjects": r.subjects, "set": r.set, "outcome": r.outcome, "orders": r.orders }),
+        Record::Signal(r) => {
+            json!({ "at": r.at, "transmitter": r.transmitter, "jti": r.jti, "issued": r.issued, "event": r.event,
+            "subjects": r.subjects, "set": r.set, "outcome": r.outcome, "orders": r.orders })
+        }
         Record::Change(r) => json!({ "at": r.at, "evaluation": r.evaluation, "client": r.client, "anchor": r.anchor,
             "changed": r.changed }),
         Record::Retention(r) => json!({ "at": r.at, "before": r.before, "deleted": r.deleted }),

@@ -95,7 +95,9 @@ impl Rule {
                 "mode" if value == "log_only" => rule.log_only = true,
                 "mode" => return Err(format!("@mode({value:?}) is unknown; `log_only` is the only mode")),
                 other => {
-                    return Err(format!("@{other} is unknown; known are @id, @code, @advice, @ttl, @obligation, @suspend, @mode"));
+                    return Err(format!(
+                        "@{other} is unknown; known are @id, @code, @advice, @ttl, @obligation, @suspend, @mode"
+                    ));
                 }
             }
         }
@@ -196,7 +198,11 @@ mod tests {
         suspension("@suspend", r#"(principal, action in [Action::"admit"], resource)"#, Ok(()));
         suspension("@suspend(\"x\")", &changed, Err("no argument"));
         suspension("@suspend", "(principal, action, resource)", Err("about the client"));
-        suspension("@suspend", r#"(principal, action in [Action::"admit", Action::"callTool"], resource)"#, Err("about the client"));
+        suspension(
+            "@suspend",
+            r#"(principal, action in [Action::"admit", Action::"callTool"], resource)"#,
+            Err("about the client"),
+        );
         suspension("@suspend", r#"(principal, action == Action::"callTool", resource)"#, Err("about the client"));
         suspension("@suspend", &format!(r#"{admit} when {{ context.redirect == "none" }}"#), Err("looks at the request"));
         suspension("@suspend", r#"(principal, action == Action::"admit", resource == Resource::"x")"#, Ok(()));

@@ -348,11 +348,7 @@ impl Ruling {
 
     /// An evaluation error denies, whatever else the policies say.
     fn fail(&mut self, detail: &str) {
-        let failed = Denied {
-            code: Some(Code::PolicyError.name().into()),
-            detail: detail.into(),
-            ..Denied::default()
-        };
+        let failed = Denied { code: Some(Code::PolicyError.name().into()), detail: detail.into(), ..Denied::default() };
         if self.admission.as_ref().and_then(|denied| denied.code.as_deref()) != Some(Code::PolicyError.name()) {
             self.admission = Some(failed);
         }

@@ -119,11 +119,7 @@ pub(super) fn read(claims: &Object, transmitter: &Transmitter) -> Result<Said, S
             let may_not = || denied(format!("this transmitter may not send {name}"));
             let effect = *transmitter.events.0.get(name).ok_or_else(may_not)?;
             let subjects = subject::read(claims, &transmitter.scope)?;
-            if takes_something_away(event, payload)? {
-                Meaning::Order(effect, subjects)
-            } else {
-                Meaning::NoEffect(subjects)
-            }
+            if takes_something_away(event, payload)? { Meaning::Order(effect, subjects) } else { Meaning::NoEffect(subjects) }
         }
     };
     Ok(Said { event, meaning, reason })

@@ -18,12 +18,7 @@ impl Scope {
     ///
     /// # Errors
     /// Names the list and the rule.
-    pub fn parse(
-        client_ids: &[String],
-        origins: &[String],
-        issuers: &[String],
-        anchors: &[String],
-    ) -> Result<Self, String> {
+    pub fn parse(client_ids: &[String], origins: &[String], issuers: &[String], anchors: &[String]) -> Result<Self, String> {
         let client_ids = client_ids.iter().map(|text| client_id(text)).collect::<Result<Vec<_>, _>>()?;
         let origins = origins.iter().map(|text| OriginPattern::parse(text)).collect::<Result<Vec<_>, _>>();
         let origins = origins.map_err(|rule| format!("origins: {rule}"))?;

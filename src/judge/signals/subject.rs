@@ -126,6 +126,8 @@ fn out_of_scope(kind: &str, value: &str) -> SetRefusal {
 fn only(id: &Object, members: &[&str]) -> Result<(), SetRefusal> {
     match id.iter().map(|(name, _)| name).find(|name| *name != "format" && !members.contains(name)) {
         None => Ok(()),
-        Some(name) => Err(SetRefusal::invalid(format!("`sub_id` has a member {:?} that its format does not have", brief(name)))),
+        Some(name) => {
+            Err(SetRefusal::invalid(format!("`sub_id` has a member {:?} that its format does not have", brief(name))))
+        }
     }
 }

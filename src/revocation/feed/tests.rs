@@ -34,7 +34,9 @@ impl Writer {
         for name in names {
             let target = Target { kind: TargetKind::Client, value: (*name).to_owned() };
             let (at, text) = (Timestamp::from_secs(1), String::new);
-            self.1.append(NewOrder { at, act: Act::Kill, target, reason: text(), ticket: text(), by: "ann".into(), origin: None }).unwrap();
+            self.1
+                .append(NewOrder { at, act: Act::Kill, target, reason: text(), ticket: text(), by: "ann".into(), origin: None })
+                .unwrap();
         }
         self
     }

@@ -42,7 +42,9 @@ pub enum Wrong {
     #[error("`{0}` must have 1 to 1024 bytes")]
     Text(&'static str),
     /// A lift that lifts nothing.
-    #[error("a lift must name an earlier kill, suspension or override of the same target that is still in force; no other order names one")]
+    #[error(
+        "a lift must name an earlier kill, suspension or override of the same target that is still in force; no other order names one"
+    )]
     Lifts,
     /// An order on the word of a transmitter or a policy that may not give it.
     #[error("`origin`: {0}")]

@@ -25,8 +25,8 @@ mod transport;
 
 pub(super) use follow::Following;
 pub use replicas::Replica;
-pub(super) use transport::read_token;
 pub use transport::Question;
+pub(super) use transport::read_token;
 
 use replicas::Replicas;
 

@@ -70,7 +70,10 @@ pub enum SignalError {
     #[error("the transmitter's keys cannot be had: {0}")]
     Keys(String),
     /// The transmitter orders too much.
-    #[error("more than {} kills and suspensions of this transmitter in an hour; name an issuer or an anchor", plan::ORDERS_PER_HOUR)]
+    #[error(
+        "more than {} kills and suspensions of this transmitter in an hour; name an issuer or an anchor",
+        plan::ORDERS_PER_HOUR
+    )]
     TooMany,
     /// The kill log.
     #[error(transparent)]
@@ -206,19 +209,15 @@ impl Inner {
             }
             Err(error) => {
                 let reason = if let SignalError::Refused(refusal) = error { refusal.error.name() } else { "failed" };
-                metrics::counter!("countersign_signals_refused_total", "transmitter" => name(), "reason" => reason).increment(1);
+                metrics::counter!("countersign_signals_refused_total", "transmitter" => name(), "reason" => reason)
+                    .increment(1);
                 tracing::warn!(transmitter = station.name, %error, "a security event is not acknowledged");
             }
         }
         received.map(drop)
     }
 
-    async fn verify_and_act(
-        self: &Arc<Self>,
-        station: &Station,
-        set: &str,
-        jti: Option<&str>,
-    ) -> Result<Outcome, SignalError> {
+    async fn verify_and_act(self: &Arc<Self>, station: &Station, set: &str, jti: Option<&str>) -> Result<Outcome, SignalError> {
         let unverified = UnverifiedSet::parse(set, &station.transmitter)?;
         let keys = self.keys_of(station, unverified.claimed_kid()).await?;
         let signal = unverified.verify(&keys, self.clock.now())?;
@@ -304,7 +303,9 @@ async fn watch(service: Weak<Inner>) {
             let silent = station.is_silent(inner.clock.now());
             let (transmitter, heard_at) = (&station.name, station.heard_at());
             match (station.silent.swap(silent, Ordering::Relaxed), silent) {
-                (false, true) => tracing::error!(transmitter, %heard_at, "a transmitter is silent; it may have something to say"),
+                (false, true) => {
+                    tracing::error!(transmitter, %heard_at, "a transmitter is silent; it may have something to say")
+                }
                 (true, false) => tracing::info!(transmitter, "a transmitter is heard of again"),
                 _ => {}
             }

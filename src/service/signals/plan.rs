@@ -73,7 +73,7 @@ pub(super) fn plan(orders: &[Order], transmitter: &str, signal: &Signal, at: Tim
         Meaning::Stream(state) => return (Outcome::Stream(*state).alone(), Vec::new()),
     };
     let own = Own::of(orders, transmitter);
-    let (mut acts, mut stands): (Vec<(Act, Target)>, Vec<(Outcome, Option<u64>)>) = (Vec::new(), Vec::new());
+    let (mut acts, mut stands) = (Vec::new(), Vec::new());
     for subject in subjects {
         let target = Target { kind: subject.kind(), value: subject.value().to_owned() };
         match own.stands(&target, effect, signal) {
@@ -96,7 +96,8 @@ pub(super) fn plan(orders: &[Order], transmitter: &str, signal: &Signal, at: Tim
         return (Outcome::TooMany.alone(), Vec::new());
     }
     let standing = stands.iter().filter_map(|(_, order)| *order).collect();
-    let outcome = if acts.is_empty() { stands.first().map_or(Outcome::NoEffect, |(outcome, _)| *outcome) } else { Outcome::Ordered };
+    let outcome =
+        if acts.is_empty() { stands.first().map_or(Outcome::NoEffect, |(outcome, _)| *outcome) } else { Outcome::Ordered };
     let order = |(act, target)| NewOrder {
         at,
         act,
@@ -164,7 +165,8 @@ impl<'a> Own<'a> {
         if let Some((order, _)) = self.in_force(target).find(enough) {
             return Some((Outcome::InForce, Some(order.seq)));
         }
-        let later = |(order, given): &(&Order, &kill_log::Signal)| order.action == Action::Lift && given.issued > signal.issued();
+        let later =
+            |(order, given): &(&Order, &kill_log::Signal)| order.action == Action::Lift && given.issued > signal.issued();
         self.about(target).find(later).map(|(order, _)| (Outcome::Outdated, Some(order.seq)))
     }
 }
