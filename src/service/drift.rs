@@ -19,7 +19,8 @@ impl Service {
             return;
         };
         if let Some(controller) = self.follows() {
-            tracing::error!(policy, controller, "a policy suspends a client; this replica denies it and can order nothing");
+            // With each denial, so not loud: that the client has changed is on record once.
+            tracing::debug!(policy, controller, "a policy suspends a client; this replica denies it and can order nothing");
             return;
         }
         let reason = decision.detail().to_owned();

@@ -179,8 +179,10 @@ impl Kills {
     /// The clients whose suspension on a policy's word was lifted by an order after this one.
     pub(super) fn accepted_after(&self, sequence: u64) -> Vec<String> {
         let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
-        let later = log.orders().iter().skip(usize::try_from(sequence).unwrap_or(usize::MAX));
-        let lifted = later.filter_map(|lift| lift.lifts.and_then(|seq| log.orders().iter().find(|order| order.seq == seq)));
+        // Numbers begin with 1 and have no gap.
+        let place = |seq: u64| usize::try_from(seq.saturating_sub(1)).unwrap_or(usize::MAX);
+        let later = log.orders().iter().skip(place(sequence.saturating_add(1)));
+        let lifted = later.filter_map(|lift| log.orders().get(place(lift.lifts?)));
         let by_policy = lifted.filter(|order| matches!(order.origin, Some(Origin::Policy(_))));
         by_policy.map(|order| order.target.value.clone()).collect()
     }

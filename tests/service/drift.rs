@@ -47,6 +47,17 @@ async fn a_change_goes_on_record_once() {
     world.advance(301);
     answers.push(world.ask(&request()).await);
     assert_eq!(changes(&world), [expect.clone(), expect]);
+    // One that a policy denies stays a change, and is told of once.
+    world.policy("drift.cedar", &SUSPEND.replace("@suspend ", ""));
+    world.service.reload().await.unwrap().unwrap();
+    answers.push(world.ask(&request()).await);
+    world.origin.document("/oauth/client.json", &moved("https://client.example/three"));
+    for _ in 0..3 {
+        world.advance(301);
+        answers.push(world.ask(&request()).await);
+        assert_eq!(gist(answers.last().unwrap()).1, "policy.drift");
+    }
+    assert_eq!(changes(&world).len(), 3);
     let change = world.records().into_iter().find_map(|located| match located.record {
         Record::Change(change) => Some(change),
         _ => None,

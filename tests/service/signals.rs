@@ -269,12 +269,32 @@ async fn who_is_silent_is_told_of() {
     let stranger = Signer::new().set(&claims("1", "verification", &json!({})));
     assert_eq!(stage.push(&stranger).await.status, 400);
     assert_eq!(silent().await, 1);
-    let mut heartbeat = claims("2", "verification", &json!({ "state": "x" }));
+    let mut heartbeat = claims("3", "verification", &json!({ "state": "x" }));
+    // A copy of an old one is none either.
+    stage.taken(&stage.set("2", 60, "verification")).await;
+    assert_eq!(silent().await, 1);
+    heartbeat["iat"] = stage.world.service.now().as_secs().into();
     heartbeat["sub_id"] = json!({ "format": "opaque", "id": "stream-1" });
     stage.taken(&stage.signer.set(&heartbeat)).await;
     assert_eq!(silent().await, 0);
-    assert!(stage.events()[0].ends_with("verification : verification"), "{:?}", stage.events());
+    assert!(stage.events()[1].ends_with("verification : verification"), "{:?}", stage.events());
     assert_eq!(stage.world.service.kills().orders().len(), 0);
+}
+
+/// One that speaks without end fills no disk; what is too much may come again.
+#[tokio::test]
+async fn who_says_too_much_is_told_to_wait() {
+    let stage = Stage::start().await;
+    let all: Vec<String> = (0..601).map(|number| stage.set(&number.to_string(), 60, "verification")).collect();
+    for eight in all[..600].chunks(8) {
+        let taken = futures_util::future::join_all(eight.iter().map(|set| stage.push(set))).await;
+        assert!(taken.iter().all(|reply| reply.status == 202));
+    }
+    let reply = stage.push(&all[600]).await;
+    assert_eq!((reply.status, reply.header("retry-after")), (429, "60"), "{}", reply.text());
+    assert_eq!(stage.push(&all[599]).await.status, 202, "a copy costs nothing");
+    stage.world.advance(60);
+    stage.taken(&all[600]).await;
 }
 
 /// A transmitter that is polled: what it has, and what it was asked.

@@ -4,9 +4,10 @@
 //! A transmitter has keys of its own and speaks about what its configuration says, nothing else. What it says becomes an order of the
 //! kill log, so decisions see orders and never tokens: a replay needs no transmitter.
 
+use std::time::Duration;
+
 use crate::values::client::JWS_MAX_BYTES;
 use crate::values::json::{Json, Object};
-use crate::values::time::LEEWAY;
 use crate::values::{Code, Digest, Timestamp};
 
 use super::finding::Refusal;
@@ -27,6 +28,10 @@ use events::Said;
 pub const SET_MAX_BYTES: usize = JWS_MAX_BYTES;
 /// Longest `jti` in bytes: it goes into the kill log and into the answer to a poll.
 pub const JTI_MAX_BYTES: usize = 255;
+
+/// How far ahead a transmitter's clock may be (`standards/revocation.md` E). More than statements get: a token that is refused may never come
+/// again, and nothing is gained by one that is early.
+const SKEW: Duration = Duration::from_secs(60);
 
 /// What is configured about a transmitter, but for its keys.
 #[derive(Clone, Debug)]
@@ -218,7 +223,7 @@ impl Signal {
         }
         let issued = numeric_date(claims, "iat").map_err(SetRefusal::invalid)?;
         let issued = issued.ok_or_else(|| SetRefusal::invalid("`iat` is missing (RFC 8417 section 2.2)"))?;
-        if issued > at.plus(LEEWAY) {
+        if issued > at.plus(SKEW) {
             return Err(SetRefusal::invalid(format!("`iat` is {issued}, which is yet to come")));
         }
         let Said { event, meaning, reason } = events::read(claims, transmitter)?;

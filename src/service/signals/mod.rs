@@ -31,6 +31,9 @@ use poll::Polling;
 
 /// How many tokens of each transmitter are remembered that are done with: a retransmission is answered without a look at the kill log.
 const DONE_MAX: usize = 4096;
+/// Most tokens of one transmitter in a minute. Each is an exhibit of up to 16 KiB and a record, so that one that speaks without end would fill
+/// the disk; what is more may come again later.
+const TOKENS_PER_MINUTE: usize = 600;
 /// How soon a transmitter is asked again for a key that its set lacked, as issuers of statements are.
 const JWKS_RECHECK: Duration = Duration::from_secs(60);
 /// How often it is looked who is silent.
@@ -51,10 +54,13 @@ struct Station {
     token: Option<String>,
     polling: Option<Polling>,
     heartbeat: Option<Duration>,
-    /// When a token of it was verified last, in milliseconds since 1970; at first, when the service began.
+    /// When the newest token of it was issued, in milliseconds since 1970; at first, when the service began. A copy of an old one is no
+    /// sign of life.
     heard: AtomicU64,
     silent: AtomicBool,
     done: Mutex<VecDeque<Digest>>,
+    /// A minute, and how many tokens came in it that were not done with.
+    rate: Mutex<(u64, usize)>,
 }
 
 /// Why a token is not acknowledged.
@@ -69,9 +75,9 @@ pub enum SignalError {
     /// The transmitter's keys cannot be had now.
     #[error("the transmitter's keys cannot be had: {0}")]
     Keys(String),
-    /// The transmitter orders too much.
+    /// The transmitter says too much.
     #[error(
-        "more than {} kills and suspensions of this transmitter in an hour; name an issuer or an anchor",
+        "this transmitter may send {TOKENS_PER_MINUTE} tokens a minute, and order {} kills and suspensions an hour",
         plan::ORDERS_PER_HOUR
     )]
     TooMany,
@@ -97,7 +103,7 @@ impl From<SetRefusal> for SignalError {
 pub struct Heard {
     /// Its name in the configuration.
     pub name: String,
-    /// When a token of it was verified last; at first, when the service began.
+    /// When the newest token of it was issued; at first, when the service began.
     pub heard_at: Timestamp,
     /// Whether that is longer ago than its heartbeat allows.
     pub silent: bool,
@@ -138,6 +144,7 @@ impl Station {
             heard: AtomicU64::new(at.as_millis()),
             silent: AtomicBool::new(false),
             done: Mutex::default(),
+            rate: Mutex::default(),
         })
     }
 
@@ -152,6 +159,17 @@ impl Station {
             done.pop_front();
         }
         done.push_back(Digest::of(jti.as_bytes()));
+    }
+
+    /// Whether one more token may be acted upon in this minute.
+    fn takes(&self, at: Timestamp) -> bool {
+        let mut rate = self.rate.lock().unwrap_or_else(PoisonError::into_inner);
+        let minute = at.as_secs() / 60;
+        if rate.0 != minute {
+            *rate = (minute, 0);
+        }
+        rate.1 = rate.1.saturating_add(1);
+        rate.1 <= TOKENS_PER_MINUTE
     }
 
     fn heard_at(&self) -> Timestamp {
@@ -208,7 +226,11 @@ impl Inner {
                 metrics::counter!("countersign_signals_total", "transmitter" => name(), "outcome" => outcome).increment(1);
             }
             Err(error) => {
-                let reason = if let SignalError::Refused(refusal) = error { refusal.error.name() } else { "failed" };
+                let reason = match error {
+                    SignalError::Refused(refusal) => refusal.error.name(),
+                    SignalError::TooMany => "too_many",
+                    _ => "failed",
+                };
                 metrics::counter!("countersign_signals_refused_total", "transmitter" => name(), "reason" => reason)
                     .increment(1);
                 tracing::warn!(transmitter = station.name, %error, "a security event is not acknowledged");
@@ -225,10 +247,13 @@ impl Inner {
             let description = "`jti` is not the one that the token was sent under";
             return Err(SetRefusal::new(SetError::InvalidRequest, description).into());
         }
-        station.heard.fetch_max(self.clock.now().as_millis(), Ordering::Relaxed);
+        station.heard.fetch_max(signal.issued().min(self.clock.now()).as_millis(), Ordering::Relaxed);
         let _one = self.signals.acting.lock().await;
         if station.is_done(signal.jti()) {
             return Ok(Outcome::Seen);
+        }
+        if !station.takes(self.clock.now()) {
+            return Err(SignalError::TooMany);
         }
         let outcome = self.act(station, &signal, set).await?;
         station.done_with(signal.jti());

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::super::Inner;
 use super::{SignalError, Station};
+use crate::clock::stopwatch;
 use crate::config::SignalSource;
 use crate::fetch::Poster;
 use crate::judge::signals::SET_MAX_BYTES;
@@ -20,6 +21,10 @@ const EVENTS_MAX: usize = 16;
 const ANSWER_MAX: usize = EVENTS_MAX * (SET_MAX_BYTES + 512) + (64 << 10);
 /// How long a question may wait for an event. A transmitter that has none answers earlier, as it likes.
 const PATIENCE: Duration = Duration::from_secs(90);
+/// The shortest time from one question to the next: after tokens, and when there are none. Who keeps a question waiting for events is asked
+/// again at once; who answers at once, again and again, is not asked in a circle.
+const SOON: Duration = Duration::from_millis(100);
+const LATER: Duration = Duration::from_secs(1);
 /// The first pause after a failure; each next one is twice as long, up to a minute.
 const PAUSE: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_secs(60);
@@ -84,7 +89,7 @@ struct Answer {
 }
 
 impl Answer {
-    /// `moreAvailable` changes nothing: the next question follows at once.
+    /// `moreAvailable` changes nothing: the next question follows soon.
     fn read(body: &str) -> Result<Self, String> {
         let answer = Json::parse_object(body.as_bytes()).map_err(|error| format!("the answer is not JSON: {error}"))?;
         let sets = match answer.get("sets") {
@@ -103,6 +108,7 @@ pub(super) async fn run(station: Arc<Station>, service: Weak<Inner>) {
     let Some(polling) = &station.polling else { return };
     let (mut told, mut pause, mut reachable) = (Told::default(), PAUSE, true);
     while service.strong_count() > 0 {
+        let asked = stopwatch();
         match polling.ask(&told).await {
             Err(error) => {
                 // Once: an outage lasts, and each question of it would say the same.
@@ -119,9 +125,8 @@ pub(super) async fn run(station: Arc<Station>, service: Weak<Inner>) {
                 told = Told::default();
                 let failed = act(&inner, &station, &answer, &mut told).await;
                 drop(inner);
-                if failed || answer.sets.is_empty() {
-                    tokio::time::sleep(PAUSE).await;
-                }
+                let apart = if failed || answer.sets.is_empty() { LATER } else { SOON };
+                tokio::time::sleep(apart.saturating_sub(stopwatch().saturating_duration_since(asked))).await;
             }
         }
     }
