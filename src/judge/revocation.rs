@@ -227,12 +227,18 @@ impl KillSet {
         first(&self.orders.killed, targets)
     }
 
+    /// The order that suspends one of these targets, if there is one.
+    #[must_use]
+    pub fn find_suspension(&self, targets: impl IntoIterator<Item = Target>) -> Option<u64> {
+        first(&self.orders.suspended, targets)
+    }
+
     /// Refuses when an order denies one of the targets; a kill is told before a suspension.
     ///
     /// # Errors
     /// `revocation.killed` or `revocation.suspended`, with the order's sequence number.
     pub fn check(&self, targets: impl IntoIterator<Item = Target> + Clone) -> Result<(), Refusal> {
-        let (code, what, order) = match (self.find(targets.clone()), first(&self.orders.suspended, targets)) {
+        let (code, what, order) = match (self.find(targets.clone()), self.find_suspension(targets)) {
             (Some(order), _) => (Code::RevocationKilled, "kill order", order),
             (None, Some(order)) => (Code::RevocationSuspended, "suspension", order),
             (None, None) => return Ok(()),

@@ -18,7 +18,7 @@ use tokio::net::TcpListener;
 
 use crate::case::{AT, CLIENT, at};
 use crate::signals::{Signer, TRANSMITTER, claims, uri};
-use crate::world::{Face, Reply, World, call, gist, request, until};
+use crate::world::{Face, Reply, World, call, gist, request, segments, until};
 
 const KEYS: &str = "https://client.example/signals/jwks.json";
 
@@ -258,7 +258,7 @@ async fn who_is_silent_is_told_of() {
     let silent = async || {
         let ready = stage.face.get("/readyz").await;
         assert_eq!(ready.status, 200, "silence takes nobody down");
-        ready.json()["silent_transmitters"].as_array().unwrap().len()
+        ready.json()["silent_transmitters"].as_u64().unwrap()
     };
     stage.world.advance(900);
     assert_eq!(silent().await, 0);
@@ -279,6 +279,21 @@ async fn who_is_silent_is_told_of() {
     assert_eq!(silent().await, 0);
     assert!(stage.events()[1].ends_with("verification : verification"), "{:?}", stage.events());
     assert_eq!(stage.world.service.kills().orders().len(), 0);
+}
+
+/// What cannot be put on record is in force, and is not acknowledged: it comes again.
+#[tokio::test]
+async fn what_is_not_on_record_is_not_acknowledged() {
+    let stage = Stage::start().await;
+    std::fs::remove_file(segments(&stage.world.config.data_dir).pop().unwrap()).unwrap();
+    for _ in 0..2 {
+        let reply = stage.push(&stage.set("1", 60, "account-disabled")).await;
+        assert_eq!((reply.status, reply.header("retry-after")), (503, "1"), "{}", reply.text());
+        assert_eq!(reply.json()["code"], "evidence.unavailable");
+    }
+    let orders = stage.world.service.kills().orders();
+    assert_eq!((orders.len(), stage.world.service.kills().current().sequence()), (1, 1), "once, and in force");
+    let _ = stage.world.service.log().failed().await;
 }
 
 /// One that speaks without end fills no disk; what is too much may come again.

@@ -6,8 +6,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use serde::Serialize;
-
 use super::kills::RevokeError;
 use super::{Inner, Service};
 use crate::config::{Config, SignalSource};
@@ -99,7 +97,7 @@ impl From<SetRefusal> for SignalError {
 }
 
 /// How a transmitter is.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Heard {
     /// Its name in the configuration.
     pub name: String,
