@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use proptest::prelude::*;
 use serde_json::json;
 
 use super::plan::{ORDERS_PER_HOUR, Outcome, plan};
@@ -163,4 +164,32 @@ fn no_more_than_so_many_an_hour() {
     let enabled = stage.said("enabled", 90, "account-enabled", &["https://a.acme.example/0"]);
     stage.arrives("acme", &enabled, 0, (Outcome::Ordered, ORDERS_PER_HOUR + 2));
     stage.arrives("acme", &one_more, 3600, (Outcome::Ordered, ORDERS_PER_HOUR + 3));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    /// Tokens of a minute, `true` for a lift, in any order and more than once: who is denied by the newest word is denied. And when each is
+    /// there before the next is sent, whatever comes again, the newest word is what holds.
+    #[test]
+    fn the_newest_word_holds(lifts in prop::collection::vec(any::<bool>(), 1..6), arrivals in prop::collection::vec(0_usize..6, 0..8)) {
+        let newest_denies = lifts.last() == Some(&false);
+        let in_any_order: Vec<usize> = arrivals.iter().map(|arrival| arrival % lifts.len()).chain(0..lifts.len()).collect();
+        prop_assert!(!newest_denies || is_denied(&lifts, &in_any_order), "{in_any_order:?}");
+        let again = |now: usize| arrivals.get(now).map(|arrival| arrival % (now + 1));
+        let in_order: Vec<usize> = (0..lifts.len()).flat_map(|now| std::iter::once(now).chain(again(now))).collect();
+        prop_assert_eq!(is_denied(&lifts, &in_order), newest_denies, "{:?}", in_order);
+    }
+}
+
+fn is_denied(lifts: &[bool], arrivals: &[usize]) -> bool {
+    let mut stage = Stage::new();
+    for arrival in arrivals {
+        let event = if lifts[*arrival] { "account-enabled" } else { "account-disabled" };
+        let before = 60 - u64::try_from(*arrival).unwrap();
+        let signal = stage.said(&arrival.to_string(), before, event, &[CLIENT]);
+        let (_, orders) = plan(stage.log.orders(), "acme", &signal, NOW);
+        orders.into_iter().for_each(|order| drop(stage.log.append(order).unwrap().clone()));
+    }
+    crate::service::kill_set(stage.log.orders()).check(crate::judge::revocation::targets_of(CLIENT)).is_err()
 }
