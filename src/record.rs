@@ -181,6 +181,9 @@ pub struct Evaluation {
     /// What was known of orders after [`Self::kill_sequence`]; absent when the kill log is this verifier's own.
     #[n(14)]
     pub feed: Option<FeedRef>,
+    /// Hashes of what the client looks like, as [`KnownRef::fingerprint`] has them: what a next run compares with. Absent when there is none.
+    #[n(16)]
+    pub fingerprint: Option<Vec<u64>>,
 }
 
 /// What was known about a client before it was resolved.

@@ -11,8 +11,8 @@ use countersign::evidence::LogReader;
 use countersign::judge::revocation::TargetKind;
 use countersign::record::{
     Acknowledgement, Change, ClientFacts, DecisionId, Erasure, Evaluation, ExhibitRef, FeedAlarm, FeedRef, Gap, Grant,
-    ListAlarm, OutcomeRef, Override, Record, Retention, Review, Revocation, RulesChange, RulesPart, SignalEvent, Start,
-    ToolBinding, Transition, Use,
+    KnownRef, ListAlarm, OutcomeRef, Override, Record, Retention, Review, Revocation, RulesChange, RulesPart, SignalEvent,
+    Start, ToolBinding, Transition, Use,
 };
 use countersign::replay::Replay;
 use countersign::values::{Digest, Timestamp};
@@ -92,6 +92,7 @@ fn evaluation(answered: bool) -> Evaluation {
         known: None,
         address: None,
         feed: None,
+        fingerprint: None,
     }
 }
 
@@ -275,12 +276,15 @@ fn events() -> Vec<(&'static str, Record)> {
         left_out: None,
         overridden: Some(7),
     };
+    let known = KnownRef { first_seen: at, fingerprint: vec![1, 2, 3, 4, 5, 6, 7, u64::MAX] };
+    let looks = Evaluation { known: Some(known), fingerprint: Some(vec![8; 8]), ..evaluation(false) };
     let (rules, before) = (digest("rules"), digest("rules before"));
     let (added, removed, changed) = (vec![text("a")], vec![text("b")], vec![text("c"), text("d")]);
     let part = RulesPart { at, rules, before, added, removed, changed, left_out: None };
     let cut = RulesPart { left_out: Some(7), ..part.clone() };
     vec![
         ("evaluation-facts", Record::Evaluation(Box::new(Evaluation { client: facts, ..evaluation(true) }))),
+        ("evaluation-looks", Record::Evaluation(Box::new(looks))),
         ("grant", Record::Grant(Box::new(grant))),
         ("grant-bare", Record::Grant(Box::new(bare))),
         ("tool-binding", Record::ToolBinding(Box::new(tools))),

@@ -1,10 +1,16 @@
 //! Clients that are not as they were (PRODUCT R10): put on record, suspended where a policy says so, and taken as they are when an operator
 //! lifts that.
 
+use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
 
+use super::events::LOOK_BACK;
+use super::kills::Kills;
+use super::memo::Histories;
 use super::{Inner, Service};
-use crate::evidence::AppendError;
+use crate::evidence::{AppendError, EvidenceLog, LogReader};
+use crate::judge::history::{Fingerprint, Known};
 use crate::judge::revocation::TargetKind;
 use crate::judge::{Decision, Resolved};
 use crate::record::{Change, Record};
@@ -54,13 +60,41 @@ impl Inner {
 
     /// Takes clients as they are whose suspension on a policy's word was lifted by orders after this one.
     pub(super) fn accept_changes(&self, after: u64) {
-        for id in self.kills.accepted_after(after) {
+        for (id, _) in self.kills.accepted_after(after) {
             self.histories.forget(&Digest::of(id.as_bytes()));
             let cached: Vec<Arc<Digest>> =
                 self.cache.iter().filter(|(_, entry)| entry.client.id() == id).map(|(key, _)| key).collect();
             cached.iter().for_each(|key| self.cache.invalidate(&**key));
         }
     }
+}
+
+/// What clients looked like when they were last allowed in, as far as the last records of the runs before say: else whoever changes a client
+/// while the service is down is not noticed.
+pub(super) fn histories_of_last_run(log: &EvidenceLog, evidence: &Path, kills: &Kills, clients: u64) -> Histories {
+    // Small, and worth more the longer they reach back.
+    let histories = Histories::new(clients.saturating_mul(4));
+    let accepted: HashMap<String, Timestamp> = kills.accepted_after(0).into_iter().collect();
+    let tail = match LogReader::open(evidence).and_then(|reader| reader.tail(LOOK_BACK)) {
+        Ok(tail) => tail,
+        Err(error) => {
+            tracing::warn!(%error, "what clients looked like in the last run is not known");
+            return histories;
+        }
+    };
+    for raw in &tail {
+        let Ok(Record::Evaluation(evaluation)) = Record::decode(&raw.bytes) else { continue };
+        let is_accepted = |id: &String| accepted.get(id).is_some_and(|at| evaluation.at <= *at);
+        // As when it was resolved: what was denied for what changed is not what the next one is compared with.
+        let counts = evaluation.known.is_none() || evaluation.outcome.word() == "allow";
+        let (Some(id), Some(hashes), true) = (&evaluation.client.id, &evaluation.fingerprint, counts) else { continue };
+        let Some(fingerprint) = Fingerprint::from_hashes(hashes).filter(|_| !is_accepted(id)) else { continue };
+        let request = log.blob(&evaluation.request).ok().flatten();
+        let Some(request) = request.and_then(|bytes| serde_json::from_slice::<Request>(&bytes).ok()) else { continue };
+        let first_seen = evaluation.known.as_ref().map_or(evaluation.at, |known| known.first_seen);
+        histories.recall(&request, id, Known { first_seen, fingerprint });
+    }
+    histories
 }
 
 /// The order that suspends a client, unless one of the same policy is in force.

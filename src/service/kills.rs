@@ -176,15 +176,15 @@ impl Kills {
         failed.map_or(Ok((made, given)), |error| Err(error.into()))
     }
 
-    /// The clients whose suspension on a policy's word was lifted by an order after this one.
-    pub(super) fn accepted_after(&self, sequence: u64) -> Vec<String> {
+    /// The clients whose suspension on a policy's word was lifted by an order after this one, and when.
+    pub(super) fn accepted_after(&self, sequence: u64) -> Vec<(String, Timestamp)> {
         let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
         // Numbers begin with 1 and have no gap.
         let place = |seq: u64| usize::try_from(seq.saturating_sub(1)).unwrap_or(usize::MAX);
         let later = log.orders().iter().skip(place(sequence.saturating_add(1)));
-        let lifted = later.filter_map(|lift| log.orders().get(place(lift.lifts?)));
-        let by_policy = lifted.filter(|order| matches!(order.origin, Some(Origin::Policy(_))));
-        by_policy.map(|order| order.target.value.clone()).collect()
+        let lifted = later.filter_map(|lift| Some((log.orders().get(place(lift.lifts?))?, lift.at)));
+        let by_policy = lifted.filter(|(order, _)| matches!(order.origin, Some(Origin::Policy(_))));
+        by_policy.map(|(order, at)| (order.target.value.clone(), at)).collect()
     }
 
     /// The number of the last order that is in force.

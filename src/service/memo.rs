@@ -110,6 +110,13 @@ impl Histories {
         }
     }
 
+    /// As [`Self::keep`], of what a record says.
+    pub(super) fn recall(&self, request: &Request, client: &str, known: Known) {
+        if let Some(way) = way_of(request) {
+            self.known.insert(way, Remembering { client: Digest::of(client.as_bytes()), known });
+        }
+    }
+
     /// Whether what a client looks like now was not told of.
     pub(super) fn is_news(&self, request: &Request, client: &Resolved) -> bool {
         let told = way_of(request).and_then(|way| self.told.get(&way));

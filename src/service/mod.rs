@@ -456,6 +456,7 @@ impl Inner {
             known: dossier.known().map(KnownRef::of),
             address: from.as_ref().map(|from| from.commitment),
             feed: FeedRef::of(decision.feed()),
+            fingerprint: decision.client().map(|client| client.known().fingerprint.hashes().to_vec()),
         }));
         let mut blobs = vec![(shape.digest, &*shape.bytes), (rules.digest(), &**rules.bytes())];
         blobs.extend(dossier.iter().filter_map(|(_, exhibit)| exhibit.body()));

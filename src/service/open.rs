@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::drift::histories_of_last_run;
 use super::fleet::Fleet;
 use super::flight::Flights;
 use super::kills::Kills;
 use super::ledger::Ledger;
 use super::lists::{StatusLists, keep_fresh};
-use super::memo::{Histories, Principals};
+use super::memo::Principals;
 use super::signals::Signals;
 use super::witnessing::Witnessing;
 use super::{Inner, Service, events, published};
@@ -99,6 +100,7 @@ impl Service {
         let (log, opened) = EvidenceLog::open(options)?;
         let (current, at) = (rules.current(), clock.now());
         let changes = events::changes_since_last_run(&log, &config.data_dir.join("evidence"), &current, at);
+        let histories = histories_of_last_run(&log, &config.data_dir.join("evidence"), &kills, config.cache.capacity);
         let ledger = Ledger::new(log)?;
         let start = Record::Start(Start {
             at,
@@ -112,8 +114,6 @@ impl Service {
         ledger.append(&start, &[(current.digest(), &**current.bytes())]).await?;
         ledger.append_all(&changes).await?;
         let cache = moka::sync::Cache::builder().max_capacity(config.cache.capacity).build();
-        // Small, and worth more the longer they reach back.
-        let histories = Histories::new(config.cache.capacity.saturating_mul(4));
         let reader = Arc::new(LogReader::of_records(config.data_dir.join("evidence")));
         for witness in &config.evidence.witnesses {
             if let Some(witnessing) = Witnessing::new(witness, opened.epoch, &reader, &poster) {

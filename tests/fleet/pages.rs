@@ -9,7 +9,13 @@ fn each_sentence_has_its_tests() {
     let text = read("docs/revocation.md");
     let files = ["crashes", "feed", "following", "lies", "processes", "signals"].map(|name| format!("tests/fleet/{name}.rs"));
     let lists = ["tests/status.rs", "tests/service/status_lists.rs", "tests/publish.rs"];
-    let signals = ["tests/signals.rs", "tests/service/signals.rs", "tests/service/drift.rs", "src/service/signals/tests.rs"];
+    let signals = [
+        "tests/signals.rs",
+        "tests/service/signals.rs",
+        "tests/service/drift.rs",
+        "tests/service/pushed.rs",
+        "src/service/signals/tests.rs",
+    ];
     let more =
         ["src/revocation/feed/tests.rs", "src/revocation/lease.rs"].into_iter().chain(lists).chain(signals).map(str::to_owned);
     let sources: String = files.into_iter().chain(more).map(|path| read(&path)).collect();

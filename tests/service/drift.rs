@@ -88,7 +88,7 @@ async fn drift_suspends_until_an_operator_lifts_it() {
     answers.push(world.ask(&request()).await);
     assert_eq!(gist(&answers[2]).1, Code::RevocationSuspended.name());
     assert_eq!(changes(&world).len(), 1);
-    // Also when it looks as before again, and after a restart, when nobody remembers what it looked like.
+    // Also when it looks as before again, and after a restart.
     world.origin.document("/oauth/client.json", &document("Example"));
     world.advance(301);
     answers.push(world.ask(&request()).await);
@@ -109,6 +109,33 @@ async fn drift_suspends_until_an_operator_lifts_it() {
     answers.push(world.ask(&request()).await);
     assert_eq!(gist(&answers[8]).0, "allow", "without a restart too");
     assert_eq!(world.service.kills().orders().len(), 4);
+    world.check_evidence(&answers).await;
+}
+
+/// What changed while nobody was there is noticed too: the evidence says what the client looked like.
+#[tokio::test]
+async fn a_change_across_a_restart() {
+    let mut world = World::start().await;
+    world.policy("drift.cedar", SUSPEND);
+    world.service.reload().await.unwrap().unwrap();
+    let mut answers = vec![world.ask(&request()).await];
+    world = world.restart().await;
+    answers.push(world.ask(&request()).await);
+    assert_eq!((gist(&answers[1]).0, changes(&world).len()), ("allow", 0), "as it was");
+    world = world.restart().await;
+    world.origin.document("/oauth/client.json", &moved("https://client.example/two"));
+    answers.push(world.ask(&request()).await);
+    assert_eq!((gist(&answers[2]).1, changes(&world).len()), ("policy.drift", 1));
+    // Lifted and gone at once: it is taken as it is all the same.
+    world.lift(1).await;
+    world.advance(1);
+    world = world.restart().await;
+    answers.push(world.ask(&request()).await);
+    assert_eq!(gist(&answers[3]).0, "allow");
+    world.origin.document("/oauth/client.json", &moved("https://client.example/three"));
+    world = world.restart().await;
+    answers.push(world.ask(&request()).await);
+    assert_eq!(gist(&answers[4]).1, "policy.drift");
     world.check_evidence(&answers).await;
 }
 
