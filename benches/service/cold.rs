@@ -35,6 +35,7 @@ fn decide(request: &Request, dossier: &Dossier, rules: &Rules, kills: &KillSet, 
         known: None,
         address: None,
         feed: None,
+        fingerprint: None,
     }));
     (json, record.encode())
 }
