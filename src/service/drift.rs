@@ -82,6 +82,7 @@ pub(super) fn histories_of_last_run(log: &EvidenceLog, evidence: &Path, kills: &
             return histories;
         }
     };
+    let mut requests: HashMap<Digest, Option<Request>> = HashMap::new();
     for raw in &tail {
         let Ok(Record::Evaluation(evaluation)) = Record::decode(&raw.bytes) else { continue };
         let is_accepted = |id: &String| accepted.get(id).is_some_and(|at| evaluation.at <= *at);
@@ -89,10 +90,11 @@ pub(super) fn histories_of_last_run(log: &EvidenceLog, evidence: &Path, kills: &
         let counts = evaluation.known.is_none() || evaluation.outcome.word() == "allow";
         let (Some(id), Some(hashes), true) = (&evaluation.client.id, &evaluation.fingerprint, counts) else { continue };
         let Some(fingerprint) = Fingerprint::from_hashes(hashes).filter(|_| !is_accepted(id)) else { continue };
-        let request = log.blob(&evaluation.request).ok().flatten();
-        let Some(request) = request.and_then(|bytes| serde_json::from_slice::<Request>(&bytes).ok()) else { continue };
+        // Clients are asked about in few shapes, again and again.
+        let read = || serde_json::from_slice(&log.blob(&evaluation.request).ok()??).ok();
+        let Some(request) = requests.entry(evaluation.request).or_insert_with(read) else { continue };
         let first_seen = evaluation.known.as_ref().map_or(evaluation.at, |known| known.first_seen);
-        histories.recall(&request, id, Known { first_seen, fingerprint });
+        histories.recall(request, id, Known { first_seen, fingerprint });
     }
     histories
 }
