@@ -54,6 +54,8 @@ struct Header {
     typ: Option<String>,
     /// RFC 7515 section 4.1.6, of any type: `x509` reads it.
     x5c: Option<Json>,
+    /// Has `trust_chain` or `peer_trust_chain` (OpenID Federation sections 4.3 and 4.4).
+    brings_trust_chain: bool,
 }
 
 impl KeySet {
@@ -180,6 +182,26 @@ impl<'a> UnverifiedJws<'a> {
         self.header.x5c.as_ref()
     }
 
+    /// The `typ` that the token claims.
+    pub(super) fn claimed_typ(&self) -> Option<&str> {
+        self.header.typ.as_deref()
+    }
+
+    /// The algorithm that the token claims.
+    pub(super) const fn claimed_algorithm(&self) -> Algorithm {
+        self.header.algorithm
+    }
+
+    /// Whether its header claims a trust chain (OpenID Federation sections 4.3 and 4.4), which is not kept.
+    pub(super) const fn brings_trust_chain(&self) -> bool {
+        self.header.brings_trust_chain
+    }
+
+    /// All claims, unverified: for statements that say who is to verify them (OpenID Federation section 3).
+    pub(super) const fn claimed(&self) -> &Object {
+        &self.payload
+    }
+
     /// Of the compact text.
     #[must_use]
     pub const fn digest(&self) -> &Digest {
@@ -204,20 +226,39 @@ impl<'a> UnverifiedJws<'a> {
     /// # Errors
     /// `jose.alg`, `jose.key`, `jose.signature`.
     pub fn verify(self, key: &TrustedKey, accepted: &[Algorithm]) -> Result<VerifiedJws, Refusal> {
+        self.check_signature(&key.jwk, accepted, |algorithm| key.verifier(algorithm))?;
+        let signed_by = *key.thumbprint();
+        Ok(VerifiedJws { claims: self.payload, typ: self.header.typ, digest: self.digest, signed_by })
+    }
+
+    /// Whether that key signed it, whoever vouches for the key: a link of a chain of statements, each of which attests the keys of the
+    /// next. Whoever uses it sees to it that the chain ends at a trusted key.
+    ///
+    /// # Errors
+    /// As [`Self::verify`].
+    pub(super) fn check_signed_by(&self, key: &Jwk, accepted: &[Algorithm]) -> Result<(), Refusal> {
+        let prepared = prepare(key, self.header.algorithm);
+        self.check_signature(key, accepted, |_| prepared.as_deref())
+    }
+
+    fn check_signature<'k>(
+        &self,
+        key: &Jwk,
+        accepted: &[Algorithm],
+        verifier: impl FnOnce(Algorithm) -> Option<&'k dyn JwsVerifier>,
+    ) -> Result<(), Refusal> {
         self.check_algorithm(accepted)?;
         let algorithm = self.header.algorithm;
-        if !key.jwk.fits(algorithm) {
+        if !key.fits(algorithm) {
             let detail = format!("`alg` is {}, which does not fit the key that `kid` names", algorithm.name());
             return Err(Refusal::new(Code::JoseAlg, Check::JoseAlgorithm, detail));
         }
-        let verifier = key
-            .verifier(algorithm)
+        let verifier = verifier(algorithm)
             .ok_or_else(|| Refusal::new(Code::JoseKey, Check::JoseKey, "the key's parameters are not a valid public key"))?;
         if verifier.verify(self.signing_input.as_bytes(), &self.signature).is_err() {
             return Err(Refusal::new(Code::JoseSignature, Check::JoseSignature, "the signature does not verify"));
         }
-        let signed_by = *key.thumbprint();
-        Ok(VerifiedJws { claims: self.payload, typ: self.header.typ, digest: self.digest, signed_by })
+        Ok(())
     }
 }
 
@@ -290,7 +331,8 @@ impl Header {
         })?;
         // `jwk`, `jku` and `x5u` are not read: a token may not bring its own key (RFC 8725 section 3.10). `x5c` is a claim like any
         // other, until a configured root vouches for it.
-        Ok(Self { algorithm, kid: text("kid")?, typ: text("typ")?, x5c: header.get("x5c").cloned() })
+        let brings_trust_chain = header.has("trust_chain") || header.has("peer_trust_chain");
+        Ok(Self { algorithm, kid: text("kid")?, typ: text("typ")?, x5c: header.get("x5c").cloned(), brings_trust_chain })
     }
 }
 
