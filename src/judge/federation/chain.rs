@@ -196,11 +196,7 @@ impl<'c, 'a> Candidate<'c, 'a> {
     }
 
     /// Sections 4 and 10.2: every key from the anchor downwards. Gives the key of each statement, in their order.
-    fn check_keys<'s>(
-        &'s self,
-        shape: &Shape<'s, 'a>,
-        signatures: &mut Signatures<'_>,
-    ) -> Result<Vec<&'s Jwk>, Refusal> {
+    fn check_keys<'s>(&'s self, shape: &Shape<'s, 'a>, signatures: &mut Signatures<'_>) -> Result<Vec<&'s Jwk>, Refusal> {
         let anchor_keys: Vec<&Jwk> = self.anchor.keys.iter().collect();
         let mut attested = anchor_keys.clone();
         let mut signed_by = Vec::new();
@@ -263,9 +259,8 @@ impl<'c, 'a> Candidate<'c, 'a> {
 }
 
 fn check_time(statement: &Statement<'_>, options: &Options, at: Timestamp) -> Result<(), Refusal> {
-    let refuse = |code, detail: String| {
-        Err(Refusal::new(code, Check::FederationTime, format!("{} {detail}", statement.name())))
-    };
+    let refuse =
+        |code, detail: String| Err(Refusal::new(code, Check::FederationTime, format!("{} {detail}", statement.name())));
     let begins = statement.not_before().map_or(statement.issued(), |begins| begins.max(statement.issued()));
     if at.plus(options.skew) < begins {
         return refuse(Code::FederationNotYetValid, format!("begins at {begins}, which is yet to come"));
@@ -313,7 +308,10 @@ fn attested_key<'k>(
         (Some(key), Some(own)) if key.thumbprint() == own.thumbprint() => Ok(key),
         (Some(key), None) if issuer.is_none() => Ok(key),
         (Some(_), _) => Err(rollover(format!("{}: its issuer does not publish the key that signed it", statement.name()))),
-        (None, Some(_)) => Err(rollover(format!("{}: its issuer publishes the key that signed it, and nobody above attests it", statement.name()))),
+        (None, Some(_)) => Err(rollover(format!(
+            "{}: its issuer publishes the key that signed it, and nobody above attests it",
+            statement.name()
+        ))),
         (None, None) => {
             let detail = format!("{}: no key that is attested for its issuer has the `kid` of its header", statement.name());
             Err(Refusal::new(Code::FederationKeyNotAttested, Check::FederationKeys, detail))

@@ -115,8 +115,7 @@ pub fn discover(query: &Query<'_>, answers: &dyn Answers) -> Step {
     for path in paths {
         let Some((statements, configurations)) = graph.statements(&path) else { continue };
         let Some((place, anchor)) = path.last().and_then(|end| graph.anchor(*end)) else { continue };
-        let candidate =
-            Candidate { statements: &statements, configurations: &configurations, subject: query.subject, anchor };
+        let candidate = Candidate { statements: &statements, configurations: &configurations, subject: query.subject, anchor };
         match candidate.verify(query.options, query.at, &mut signatures) {
             Ok(entity) => chains.push((path.len(), place, entity)),
             Err(refusal) => refused.push(RefusedPath { path: graph.names(&path), refusal }),
@@ -160,7 +159,9 @@ impl Discovery {
             return Err(path.refusal.clone());
         }
         let (code, detail) = match self.limits.first() {
-            Some(limit) => (Code::FederationLimit, format!("no trust chain within the limits; the first that was met: {limit:?}")),
+            Some(limit) => {
+                (Code::FederationLimit, format!("no trust chain within the limits; the first that was met: {limit:?}"))
+            }
             None => (Code::FederationNoChain, "the entity names no superior that leads to a configured trust anchor".into()),
         };
         Err(Refusal::new(code, Check::FederationDiscovery, detail))
@@ -177,7 +178,8 @@ fn supplied(query: &Query<'_>, answers: &dyn Answers) -> Result<ResolvedEntity, 
         let most = query.options.supplied_max_age.as_secs();
         return refuse(format!("the statement of {} about {} is older than {most} s", link.issuer, link.subject));
     }
-    if let (Answer::Body { bytes, .. }, Some(own)) = (answers.answer(&query.subject.configuration_url()?), entity.links().first())
+    if let (Answer::Body { bytes, .. }, Some(own)) =
+        (answers.answer(&query.subject.configuration_url()?), entity.links().first())
         && let Ok(fetched) = std::str::from_utf8(bytes)
         && let Ok(fetched) = UnverifiedStatement::parse(fetched, &query.options.understood_claims)
         && fetched.issued() > own.issued

@@ -61,8 +61,7 @@ impl Compatibility {
     /// The Italian federations of SPID and CIE, as recorded in October 2024.
     #[must_use]
     pub fn spid_cie() -> Self {
-        let used =
-            [Leniency::MisplacedClaims, Leniency::ConstraintsText, Leniency::LeafEntityTypes, Leniency::TrustMarkId];
+        let used = [Leniency::MisplacedClaims, Leniency::ConstraintsText, Leniency::LeafEntityTypes, Leniency::TrustMarkId];
         used.into_iter().collect()
     }
 

@@ -32,9 +32,8 @@ impl<'a> Signatures<'a> {
             return Err(Refusal::new(Code::FederationLimit, Check::FederationDiscovery, detail));
         }
         let outcome = statement.jws.check_signed_by(key, &self.options.algorithms);
-        let outcome = outcome.map_err(|refusal| {
-            Refusal { detail: format!("{}: {}", statement.name(), refusal.detail), ..refusal }
-        });
+        let outcome =
+            outcome.map_err(|refusal| Refusal { detail: format!("{}: {}", statement.name(), refusal.detail), ..refusal });
         self.made.insert(which, outcome.clone());
         outcome
     }

@@ -70,12 +70,7 @@ pub struct UnverifiedStatement<'a> {
 /// What only one kind of statement has.
 pub(super) enum Body {
     /// An entity about itself.
-    Configuration {
-        authority_hints: Vec<EntityId>,
-        trust_marks: Vec<TrustMarkEntry>,
-        mark_rules: Object,
-        mark_owners: Object,
-    },
+    Configuration { authority_hints: Vec<EntityId>, trust_marks: Vec<TrustMarkEntry>, mark_rules: Object, mark_owners: Object },
     /// A superior about its subordinate.
     Subordinate { constraints: Constraints, policy: MetadataPolicy },
 }
@@ -219,7 +214,9 @@ pub(super) fn check_header(jws: &UnverifiedJws<'_>, typ: &str, departures: &mut 
         departures.push(Departure { leniency: Leniency::MissingType, refusal });
     }
     if jws.brings_trust_chain() {
-        return Err(claims::wrong("its header has a trust chain, which a statement of a chain may not have (sections 4.3 and 4.4)"));
+        return Err(claims::wrong(
+            "its header has a trust chain, which a statement of a chain may not have (sections 4.3 and 4.4)",
+        ));
     }
     Ok(())
 }
@@ -240,7 +237,8 @@ fn metadata(claims: Claims<'_>) -> Result<Object, Refusal> {
 
 /// Section 3.1 and section 13.4: names of claims, each once, present, not of the specification, and understood.
 fn check_critical(claims: Claims<'_>, understood: &[String]) -> Result<(), Refusal> {
-    let refuse = |rule: String| Err(Refusal::new(Code::FederationCritical, Check::FederationCritical, format!("`crit` {rule}")));
+    let refuse =
+        |rule: String| Err(Refusal::new(Code::FederationCritical, Check::FederationCritical, format!("`crit` {rule}")));
     let Some(value) = claims.0.get("crit") else { return Ok(()) };
     let Some(names @ [_, ..]) = value.as_array() else { return refuse("is not an array with names in it".into()) };
     let mut seen = Vec::new();
@@ -264,11 +262,7 @@ fn check_critical(claims: Claims<'_>, understood: &[String]) -> Result<(), Refus
 }
 
 /// Section 3.2, steps 14 to 23.
-fn check_placement(
-    claims: Claims<'_>,
-    is_configuration: bool,
-    departures: &mut Vec<Departure>,
-) -> Result<(), Refusal> {
+fn check_placement(claims: Claims<'_>, is_configuration: bool, departures: &mut Vec<Departure>) -> Result<(), Refusal> {
     if let Some(name) = REGISTRATION_ONLY.iter().find(|name| claims.0.has(name)) {
         return Err(claims::wrong(format!("it has `{name}`, which is for explicit registration only")));
     }
@@ -345,8 +339,8 @@ fn constraints(claims: Claims<'_>, departures: &mut Vec<Departure>) -> Result<Co
         None => Ok(Constraints::default()),
         Some(Json::Object(constraints)) => parse(constraints),
         Some(Json::String(text)) => {
-            let constraints = Json::parse_object(text.as_bytes())
-                .map_err(|_| claims::wrong("`constraints` is a string, not an object"))?;
+            let constraints =
+                Json::parse_object(text.as_bytes()).map_err(|_| claims::wrong("`constraints` is a string, not an object"))?;
             let refusal = claims::wrong("`constraints` is a string with an object in it, not an object");
             departures.push(Departure { leniency: Leniency::ConstraintsText, refusal });
             parse(&constraints)

@@ -10,12 +10,12 @@ use super::super::finding::{Check, Refusal};
 use super::super::jose::UnverifiedJws;
 use super::super::jwk::Jwk;
 use super::Options;
+use super::TrustAnchor;
 use super::claims::{self, Claims};
 use super::entity_id::EntityId;
 use super::leniency::Leniency;
 use super::resolved::ResolvedEntity;
 use super::statement::{KEYS_MAX, TrustMarkEntry};
-use super::TrustAnchor;
 
 /// Largest trust mark in bytes. With a delegation and a logo they have some 2 kB.
 pub const TRUST_MARK_MAX_BYTES: usize = 32 << 10;
@@ -75,7 +75,8 @@ impl TrustMark {
             return Err(wrong(refused("subject and issuer do not have this trust anchor in common")));
         }
         let rules = subject.mark_rules.as_ref();
-        let rules = rules.ok_or_else(|| wrong(refused("the anchor's configuration, which says who issues marks, is not in the chain")))?;
+        let rules = rules
+            .ok_or_else(|| wrong(refused("the anchor's configuration, which says who issues marks, is not in the chain")))?;
         let shown = Token::parse(&entry.mark, MARK, TRUST_MARK_MAX_BYTES).map_err(wrong)?;
         let mark_type = mark_type(shown.claims(), anchor).map_err(wrong)?.to_owned();
         if mark_type != entry.mark_type {
@@ -90,15 +91,7 @@ impl TrustMark {
             .verify(&rules.owners)
             .map_err(wrong)?;
         let digest = *shown.0.digest();
-        Ok(Self {
-            digest,
-            mark_type,
-            issuer: issuer.subject.clone(),
-            issued,
-            expires,
-            delegated_by,
-            text: entry.mark.clone(),
-        })
+        Ok(Self { digest, mark_type, issuer: issuer.subject.clone(), issued, expires, delegated_by, text: entry.mark.clone() })
     }
 
     /// Reads the answer of the issuer's status endpoint about this mark (section 8.4.2). A good signature of the mark says nothing

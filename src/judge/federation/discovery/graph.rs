@@ -17,6 +17,8 @@ pub(super) struct Graph<'a> {
     query: Query<'a>,
     answers: &'a dyn Answers,
     entities: Vec<Entity<'a>>,
+    /// The superiors of each entity, in the order of its hints; itself is none.
+    superiors: Vec<Vec<usize>>,
     /// Statements by superior and subordinate, as indices of `entities`.
     edges: BTreeMap<(usize, usize), State<'a>>,
     pub(super) limits: BTreeSet<Limit>,
@@ -56,6 +58,7 @@ impl<'a> Graph<'a> {
             query: *query,
             answers,
             entities: Vec::new(),
+            superiors: Vec::new(),
             edges: BTreeMap::new(),
             limits: BTreeSet::new(),
             asked: BTreeSet::new(),
@@ -68,6 +71,7 @@ impl<'a> Graph<'a> {
             graph.follow_hints(next);
             next += 1;
         }
+        graph.superiors = (0..graph.len()).map(|entity| graph.superiors_of(entity)).collect();
         graph.look_at_edges();
         if !graph.wanted.is_empty() && graph.asked.len() >= query.options.budget.fetches {
             graph.limits.insert(Limit::Fetches);
@@ -79,13 +83,16 @@ impl<'a> Graph<'a> {
     pub(super) fn wants(&self) -> Vec<PublicUrl> {
         let mut wanted = self.wanted.clone();
         wanted.sort_by_key(|(urgency, _)| *urgency);
+        let most = self.query.options.budget.fetches.saturating_sub(self.asked.len());
+        // What widens the search leaves enough for the statements of anchors that are on their way.
+        let widest = most.saturating_sub(self.awaited_statements());
         let mut urls: Vec<PublicUrl> = Vec::new();
-        for (_, url) in wanted {
-            if !urls.contains(&url) {
+        for (urgency, url) in wanted {
+            let room = if urgency == Urgency::Configuration { widest } else { most };
+            if urls.len() < room && !urls.contains(&url) {
                 urls.push(url);
             }
         }
-        urls.truncate(self.query.options.budget.fetches.saturating_sub(self.asked.len()));
         urls
     }
 
@@ -98,7 +105,7 @@ impl<'a> Graph<'a> {
     /// The superiors that an entity's configuration names, of those that are looked at, whose statement about it is at hand.
     pub(super) fn attesting(&self, subordinate: usize) -> impl Iterator<Item = usize> {
         let known = move |superior: &usize| matches!(self.edges.get(&(*superior, subordinate)), Some(State::Known(_)));
-        self.superiors(subordinate).into_iter().filter(known)
+        self.above(subordinate).iter().copied().filter(known)
     }
 
     pub(super) fn len(&self) -> usize {
@@ -106,10 +113,7 @@ impl<'a> Graph<'a> {
     }
 
     /// The statements of a path from the subject upwards to an anchor, with the configurations of the intermediates.
-    pub(super) fn statements(
-        &self,
-        path: &[usize],
-    ) -> Option<(Vec<&UnverifiedStatement<'a>>, Vec<&UnverifiedStatement<'a>>)> {
+    pub(super) fn statements(&self, path: &[usize]) -> Option<(Vec<&UnverifiedStatement<'a>>, Vec<&UnverifiedStatement<'a>>)> {
         let (first, rest) = path.split_first()?;
         let mut statements = vec![self.configuration(*first)?];
         for pair in path.windows(2) {
@@ -156,7 +160,8 @@ impl<'a> Graph<'a> {
 
     /// An entity that was named, with its configuration if there is an answer.
     fn add(&mut self, id: EntityId, below: Option<usize>, depth: usize) {
-        let urgency = if self.query.anchors.iter().any(|anchor| anchor.id == id) { Urgency::Anchor } else { Urgency::Configuration };
+        let urgency =
+            if self.query.anchors.iter().any(|anchor| anchor.id == id) { Urgency::Anchor } else { Urgency::Configuration };
         let configuration = match id.configuration_url().and_then(|url| check_host(&url, &self.query).map(|()| url)) {
             Err(refusal) => State::Refused(refusal),
             Ok(url) => self.look(&url, Asked::Configuration, urgency, true),
@@ -197,15 +202,44 @@ impl<'a> Graph<'a> {
     /// The statements of superiors whose configuration is at hand: asked for as soon as they can be, with the configurations of the
     /// next level.
     fn look_at_edges(&mut self) {
-        let leading = self.leading_to_anchors();
-        for subordinate in 0..self.entities.len() {
-            for superior in self.superiors(subordinate) {
-                let wanted = leading.contains(&superior);
+        for subordinate in 0..self.len() {
+            for superior in self.above(subordinate).to_vec() {
+                let wanted = self.may_be_on_a_path(superior, subordinate);
                 if let Some(state) = self.edge(superior, subordinate, wanted) {
                     self.edges.insert((superior, subordinate), state);
                 }
             }
         }
+    }
+
+    /// Whether a way without a loop may lead from the subject over these two to an anchor, as far as is known yet.
+    fn may_be_on_a_path(&self, superior: usize, subordinate: usize) -> bool {
+        let open = |place: &usize| match self.entities.get(*place).map(|entity| &entity.configuration) {
+            Some(State::Pending) => true,
+            Some(State::Known(_)) => self.anchor(*place).is_some(),
+            _ => false,
+        };
+        self.reachable(0, superior).contains(&subordinate) && self.reachable(superior, subordinate).iter().any(open)
+    }
+
+    /// What lies above an entity, itself included, on ways around another.
+    fn reachable(&self, from: usize, around: usize) -> BTreeSet<usize> {
+        let (mut found, mut open) = (BTreeSet::new(), vec![from]);
+        while let Some(next) = open.pop() {
+            if next != around && found.insert(next) {
+                open.extend_from_slice(self.above(next));
+            }
+        }
+        found
+    }
+
+    /// How many statements of anchors will be wanted once the configurations of those anchors are there.
+    fn awaited_statements(&self) -> usize {
+        let awaited = |superior: &usize| {
+            let entity = self.entities.get(*superior);
+            self.anchor(*superior).is_some() && entity.is_some_and(|entity| matches!(entity.configuration, State::Pending))
+        };
+        self.superiors.iter().flatten().filter(|superior| awaited(superior)).count()
     }
 
     fn edge(&mut self, superior: usize, subordinate: usize, wanted: bool) -> Option<State<'a>> {
@@ -261,8 +295,12 @@ impl<'a> Graph<'a> {
         }
     }
 
-    /// The superiors of an entity that are in the graph, in the order of its hints; itself is none.
-    fn superiors(&self, entity: usize) -> Vec<usize> {
+    fn above(&self, entity: usize) -> &[usize] {
+        self.superiors.get(entity).map_or(&[], Vec::as_slice)
+    }
+
+    /// The entities of the graph that an entity names, as far as its hints are looked at.
+    fn superiors_of(&self, entity: usize) -> Vec<usize> {
         if self.anchor(entity).is_some() {
             return Vec::new();
         }
@@ -276,25 +314,6 @@ impl<'a> Graph<'a> {
             }
         }
         found
-    }
-
-    /// The entities from which an anchor can be reached, or from which that is not known yet.
-    fn leading_to_anchors(&self) -> BTreeSet<usize> {
-        let open = |place: &usize| match self.entities.get(*place).map(|entity| &entity.configuration) {
-            Some(State::Pending) => true,
-            Some(State::Known(_)) => self.anchor(*place).is_some(),
-            _ => false,
-        };
-        let mut leading: BTreeSet<usize> = (0..self.entities.len()).filter(open).collect();
-        loop {
-            let more = (0..self.entities.len()).filter(|place| !leading.contains(place));
-            let more: Vec<usize> =
-                more.filter(|place| self.superiors(*place).iter().any(|above| leading.contains(above))).collect();
-            if more.is_empty() {
-                return leading;
-            }
-            leading.extend(more);
-        }
     }
 
     /// From the subject to an entity, by who named whom first.

@@ -20,8 +20,7 @@ impl MetadataPolicy {
                 resolved.set(entity_type, parameters.clone());
                 continue;
             };
-            let mut values: Vec<(String, Json)> =
-                own.iter().map(|(name, value)| (name.to_owned(), value.clone())).collect();
+            let mut values: Vec<(String, Json)> = own.iter().map(|(name, value)| (name.to_owned(), value.clone())).collect();
             for (parameter, operators) in policy {
                 let place = values.iter().position(|(name, _)| name == parameter);
                 let before = place.and_then(|at| values.get(at)).map(|(_, value)| value);
