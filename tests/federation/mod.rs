@@ -7,6 +7,7 @@ mod discovery;
 mod made;
 mod marks;
 mod policy;
+mod statements;
 
 use std::sync::Arc;
 use std::time::Duration;

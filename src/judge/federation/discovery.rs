@@ -51,7 +51,8 @@ pub enum Step {
 pub struct Discovery {
     /// Valid chains: the shortest first (section 10.3), among those the anchors in their order.
     pub chains: Vec<ResolvedEntity>,
-    /// What leads nowhere, and why: whole paths to an anchor first, then statements, then configurations.
+    /// What leads nowhere, and why: whole paths to an anchor first, then statements, then configurations, then
+    /// the chain that came with the request.
     pub refused: Vec<RefusedPath>,
     /// What was not looked at because of the budget.
     pub limits: Vec<Limit>,
@@ -90,13 +91,13 @@ pub enum Limit {
 /// Looks for chains in what was answered so far.
 #[must_use]
 pub fn discover(query: &Query<'_>, answers: &dyn Answers) -> Step {
-    let mut refused = Vec::new();
+    let mut unused = None;
     if !query.supplied.is_empty() {
         match supplied(query, answers) {
             Ok(entity) => return Step::Done(Discovery::of_supplied(entity)),
             Err(refusal) => {
                 let detail = format!("the supplied chain is not used: {}", refusal.detail);
-                refused.push(RefusedPath { path: vec![query.subject.clone()], refusal: Refusal { detail, ..refusal } });
+                unused = Some(RefusedPath { path: vec![query.subject.clone()], refusal: Refusal { detail, ..refusal } });
             }
         }
     }
@@ -111,7 +112,7 @@ pub fn discover(query: &Query<'_>, answers: &dyn Answers) -> Step {
     if !all {
         limits.insert(Limit::Paths);
     }
-    let mut chains: Vec<(usize, usize, ResolvedEntity)> = Vec::new();
+    let (mut chains, mut refused): (Vec<(usize, usize, ResolvedEntity)>, Vec<RefusedPath>) = (Vec::new(), Vec::new());
     for path in paths {
         let Some((statements, configurations)) = graph.statements(&path) else { continue };
         let Some((place, anchor)) = path.last().and_then(|end| graph.anchor(*end)) else { continue };
@@ -127,6 +128,7 @@ pub fn discover(query: &Query<'_>, answers: &dyn Answers) -> Step {
         limits.insert(Limit::Signatures);
     }
     refused.extend(graph.refused());
+    refused.extend(unused);
     Step::Done(Discovery {
         chains: chains.into_iter().map(|(_, _, entity)| entity).collect(),
         refused,

@@ -24,6 +24,9 @@
 //! Trust marks are apart, for each needs a chain of its issuer: [`trust_mark::TrustMark::verify`] takes the mark, the chain of its
 //! issuer under the same anchor, and the chain of the subject. Resolve the issuer as any other subject.
 //!
+//! Sizes: [`Budget`], [`STATEMENT_MAX_BYTES`], and those of `values::json` (16 levels, 256 members or elements), which are stricter
+//! than a federation needs to be: an anchor with more than 256 issuers of one type of trust mark cannot be read.
+//!
 //! Not here: `trust_anchor_hints`, `source_endpoint`, resolve endpoints and signed JWK Sets are never followed.
 //!
 //! Read in this order: [`statement`] reads one statement, `chain` holds a list of them together, [`discovery`] finds the lists;
