@@ -1,5 +1,6 @@
 //! The attacks of `standards/federation.md` E, each by its row, as far as they concern what is judged here. Rows 7 and 37 are the
-//! guard's and the fetcher's, 27 and 28 are about resolvers, 34 about requests. Rows that are about claims are in `statements.rs`.
+//! guard's and the fetcher's, 27 and 28 are about resolvers, 34 about requests. Rows about
+//! claims are in `statements.rs`, 4 to 6 in `discovery.rs`, 14 in `policy.rs`, 29 and 30 in `marks.rs`, 31 in `entity_id.rs`.
 
 use countersign::judge::federation::{Answer, Answers, Options, Query, ResolvedEntity, Step, discover, verify_chain};
 use countersign::values::{Code, PublicUrl, Timestamp};
@@ -81,8 +82,6 @@ fn row_03_an_answer_about_another_entity() {
     );
 }
 
-// Rows 4, 5, 6: `discovery.rs`, loops, trees, thickets and grids. There are no permits here that could be held.
-
 #[test]
 fn row_08_one_failing_hint_spoils_nothing() {
     let three = Three::new();
@@ -130,6 +129,14 @@ fn row_10_a_key_that_the_superior_no_longer_attests() {
     web.page(&fetch(&three.im.id, RP), three.im.statement(&about));
     let refusal = web.discover(RP, &[three.ta.anchor()], &Options::default()).best().unwrap_err();
     assert_eq!((refusal.code, refusal.transient), (Code::FederationKeyNotAttested, false));
+    // An intermediate's configuration is no part of the chain, and is held to the same: it says who is above, and where.
+    let impostor = Entity::with_key(&three.im.id, "impostor", &three.im.kid);
+    for (signer, code) in [(&newer, Code::FederationKeyNotAttested), (&impostor, Code::JoseSignature)] {
+        let mut web = three.web();
+        web.page(&well_known(&three.im.id), signer.statement(&three.im.own(&[TA])));
+        let refusal = web.discover(RP, &[three.ta.anchor()], &Options::default()).best().unwrap_err();
+        assert_eq!(refusal.code, code);
+    }
 }
 
 #[test]
@@ -233,8 +240,6 @@ impl Answers for Fetched<'_> {
         }
     }
 }
-
-// Rows 29 and 30: `marks.rs`. Row 31: `entity_id.rs` and the cases of `discovery.rs`.
 
 #[test]
 fn row_32_identifiers_are_compared_as_text() {

@@ -100,7 +100,7 @@ fn grid(wide: usize, high: usize) -> (Web, Vec<TrustAnchor>) {
 }
 
 #[test]
-fn diamonds_are_kept_and_nothing_is_asked_twice() {
+fn row_06_diamonds_are_kept_and_nothing_is_asked_twice() {
     for (wide, high, chains, requests) in [(6, 1, 6, 20), (2, 3, 8, 20), (3, 2, 9, 23)] {
         let (web, anchors) = grid(wide, high);
         let discovery = web.discover(RP, &anchors, &Options::default());
@@ -110,7 +110,7 @@ fn diamonds_are_kept_and_nothing_is_asked_twice() {
 }
 
 #[test]
-fn loops_are_dropped() {
+fn row_04_loops_are_dropped() {
     let [rp, a, b, c, ta] =
         [RP, "https://a.example.net", "https://b.example.net", "https://c.example.net", TA].map(Entity::new);
     let mut web = Web::default();
@@ -128,7 +128,7 @@ fn loops_are_dropped() {
 
 /// Sixteen entities that all name each other: the paths are bounded too.
 #[test]
-fn a_thicket() {
+fn row_05_a_thicket() {
     let (rp, ta) = (Entity::new(RP), Entity::new(TA));
     let all: Vec<Entity> = (0..12).map(|n| Entity::new(&format!("https://i{n}.example.net"))).collect();
     let mut web = Web::default();
@@ -149,7 +149,7 @@ fn a_thicket() {
 
 /// Ten hints with ten hints each, for ever: what is asked for stays within the budget, in any depth.
 #[test]
-fn a_tree_without_an_end() {
+fn row_05_a_tree_without_an_end() {
     let (rp, ta) = (Entity::new(RP), Entity::new(TA));
     let mut web = Web::default();
     let names = |prefix: &str| -> Vec<String> { (0..10).map(|n| format!("{prefix}{n}")).collect() };

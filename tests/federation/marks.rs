@@ -78,7 +78,7 @@ fn entry(mark: String) -> TrustMarkEntry {
 const REFUSED: Result<(), Code> = Err(Code::FederationTrustMark);
 
 #[test]
-fn marks() {
+fn row_29_marks() {
     let mut federation = Federation::new();
     federation.check(&federation.mark(&json!({})), Ok(()));
     federation.check(&federation.mark(&json!({ "exp": null })), Ok(()));
@@ -131,7 +131,7 @@ fn whose_chains_they_are() {
 }
 
 #[test]
-fn delegations() {
+fn row_29_delegations() {
     let federation = Federation::new().owned();
     let delegated = |changes: &Value| federation.mark(&federation.delegation(changes));
     assert_eq!(federation.verify(&delegated(&json!({}))).unwrap().delegated_by(), Some("https://owner.example.net"));
@@ -164,7 +164,7 @@ fn the_older_name_of_the_type() {
 }
 
 #[test]
-fn status_answers() {
+fn row_30_status_answers() {
     let federation = Federation::new();
     let mark = federation.mark(&json!({}));
     let verified = federation.verify(&mark).unwrap();

@@ -90,7 +90,7 @@ fn check(policies: &[Value], metadata: &Value, expect: Result<Value, &str>) {
 }
 
 #[test]
-fn forms_and_types() {
+fn row_14_forms_and_types() {
     const POLICY: Result<Value, &str> = Err("invalid_policy");
     check(&[json!({})], &json!({ "a": 1 }), Ok(json!({ "a": 1 })));
     check(&[json!({ "a": {} })], &json!({ "a": 1 }), Ok(json!({ "a": 1 })));
@@ -116,6 +116,9 @@ fn forms_and_types() {
     check(&[json!({ "a": { "value": 7 } })], &json!({}), Ok(json!({ "a": 7 })));
     check(&[json!({ "a": { "one_of": [1, 2] } })], &json!({ "a": 2 }), Ok(json!({ "a": 2 })));
     check(&[json!({ "a": { "one_of": [1, 2] } })], &json!({ "a": "2" }), Err("invalid_metadata"));
+    // What a superior removes stays removed.
+    check(&[json!({ "a": { "value": null } }), json!({ "a": { "add": [] } })], &json!({ "a": ["x"] }), Ok(json!({})));
+    check(&[json!({ "a": { "value": null } }), json!({ "a": { "add": ["x"] } })], &json!({ "a": ["x"] }), POLICY);
     // An object is a value, whatever the order of its members.
     let keys = json!({ "a": { "value": { "keys": [{ "kty": "EC", "kid": "1" }] } } });
     let same = json!({ "a": { "value": { "keys": [{ "kid": "1", "kty": "EC" }] } } });
@@ -124,7 +127,7 @@ fn forms_and_types() {
 }
 
 #[test]
-fn scope_is_an_array() {
+fn row_14_scope_is_an_array() {
     let scope = |operators: Value| [json!({ "scope": operators })];
     let has = |scope: &str| json!({ "scope": scope });
     check(&scope(json!({ "subset_of": ["a", "b"] })), &has("b c a"), Ok(has("b a")).map(|_| json!({ "scope": "b a" })));
@@ -140,6 +143,12 @@ fn scope_is_an_array() {
         Ok(has("a b")),
     );
     check(&scope(json!({ "essential": true })), &has(" a  b "), Ok(has("a b")));
+    // An element that is two once it is written back; what is no scope at all.
+    for value in [json!(["a b"]), json!([""]), json!(7), json!([["a"]]), json!({})] {
+        check(&scope(json!({ "value": value })), &json!({}), Err("invalid_policy"));
+        check(&scope(json!({ "add": value })), &json!({}), Err("invalid_policy"));
+        check(&scope(json!({ "essential": true })), &json!({ "scope": [value] }), Err("invalid_policy"));
+    }
 }
 
 fn words() -> impl Strategy<Value = Vec<&'static str>> {
@@ -186,6 +195,8 @@ fn as_value(policy: &MetadataPolicy) -> Value {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
     /// However a chain is cut into pieces, its policies merge to one policy or to none.
     #[test]
     fn merging_is_associative(a in policy(), b in policy(), c in policy()) {

@@ -63,8 +63,6 @@ fn row_13_policies_are_merged_before_they_are_applied() {
     check(1, &json!({ "metadata": { "openid_relying_party": { "grant_types": null } } }), STATEMENT);
 }
 
-// Row 14: `policy.rs`, forms and types, and the fuzzer.
-
 #[test]
 fn row_15_types_that_the_subject_does_not_have() {
     let three = Three::new();

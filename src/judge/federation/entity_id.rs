@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn where_a_superior_answers() {
+    fn row_31_where_a_superior_answers() {
         const SUB: &str = "sub=https%3A%2F%2Fa.example%2F~x%3A1%2F";
         for (endpoint, url) in [
             ("https://s.example/fetch", "https://s.example/fetch?"),

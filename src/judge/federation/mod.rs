@@ -15,7 +15,7 @@
 //!
 //! `answers` maps a URL to an [`Answer`]: what the dossier has, or [`Answer::Pending`]. Everything else is an argument, so that a record
 //! with the request, the exhibits, the rules and the time replays. Call again with what was asked for until it is done: with `n`
-//! intermediates after at most `n + 3` rounds. What is not asked for again stays in the dossier and costs nothing.
+//! intermediates after at most `n + 3` rounds.
 //!
 //! Of a [`ResolvedEntity`], `metadata` (by entity type) is what the client's metadata is read from, `expires` bounds `valid_until`,
 //! `subject_keys` are its federation keys, and `links` go into the evidence: every statement's digest is that of its exhibit. A
@@ -104,7 +104,8 @@ pub struct Budget {
     pub fetches: usize,
     /// Most signatures that are checked; a chain takes one for each of its statements and of its intermediates' configurations.
     pub signatures: usize,
-    /// Most bytes of all answers together; 32 honest statements have some 150 kB.
+    /// Most bytes of all answers together; 32 honest statements have some 150 kB. They are read again in each round, so that this also
+    /// bounds our time.
     pub bytes: usize,
     /// Most beginnings of paths that are looked at in what was fetched: 16 entities that all name each other have trillions.
     pub paths: usize,
@@ -125,6 +126,6 @@ impl Default for Options {
 
 impl Default for Budget {
     fn default() -> Self {
-        Self { depth: 8, hints: 10, fetches: 32, signatures: 64, bytes: 4 << 20, paths: 256 }
+        Self { depth: 8, hints: 10, fetches: 32, signatures: 64, bytes: 1 << 20, paths: 256 }
     }
 }

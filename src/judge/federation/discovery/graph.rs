@@ -130,7 +130,7 @@ impl<'a> Graph<'a> {
         path.iter().filter_map(|entity| self.entities.get(*entity)).map(|entity| entity.id.clone()).collect()
     }
 
-    /// Everything that could not be used: statements first, then configurations, then what was not even asked for.
+    /// Everything that could not be used: statements first, then configurations.
     pub(super) fn refused(&self) -> Vec<RefusedPath> {
         let mut refused = Vec::new();
         for ((superior, subordinate), state) in &self.edges {
@@ -204,6 +204,9 @@ impl<'a> Graph<'a> {
     fn look_at_edges(&mut self) {
         for subordinate in 0..self.len() {
             for superior in self.above(subordinate).to_vec() {
+                if self.configuration(superior).is_none() {
+                    continue;
+                }
                 let wanted = self.may_be_on_a_path(superior, subordinate);
                 if let Some(state) = self.edge(superior, subordinate, wanted) {
                     self.edges.insert((superior, subordinate), state);

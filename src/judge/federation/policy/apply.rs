@@ -3,7 +3,7 @@
 use crate::values::json::{Json, Object};
 
 use super::sets::{has, intersection, union, within};
-use super::{MetadataPolicy, Operators, PolicyError, as_list, is_scope, wrong};
+use super::{MetadataPolicy, Operators, PolicyError, as_list, check_words, is_scope, wrong};
 
 impl MetadataPolicy {
     /// The metadata of a subject, entity type by entity type, after this policy. What the policy says about types that the subject
@@ -47,7 +47,9 @@ impl Operators {
             Some(Json::Null) => value = None,
             Some(set) => value = Some(set.clone()),
         }
-        if let Some(add) = &self.add {
+        // What a superior removes stays removed: beside `null`, `add` can only be empty.
+        let removed = self.value == Some(Json::Null);
+        if let Some(add) = self.add.as_ref().filter(|_| !removed) {
             let elements = value.as_ref().map_or(Ok(&[][..]), |value| elements("add", value, parameter))?;
             value = Some(Json::Array(union(elements, add)));
         }
@@ -90,7 +92,7 @@ fn written_back(value: Json, parameter: &str) -> Result<Json, PolicyError> {
     if !is_scope(parameter) {
         return Ok(value);
     }
-    let words: Option<Vec<&str>> = elements.iter().map(Json::as_str).collect();
-    let words = words.ok_or_else(|| wrong(parameter, "`scope` has an element that is not a string"))?;
+    check_words(parameter, elements)?;
+    let words: Vec<&str> = elements.iter().filter_map(Json::as_str).collect();
     Ok(Json::String(words.join(" ")))
 }

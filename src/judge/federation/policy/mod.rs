@@ -78,10 +78,10 @@ impl Operators {
         let mut read = Self::default();
         for (name, value) in object(operators, parameter)?.iter() {
             match name {
-                "value" => read.value = Some(as_list(parameter, value)),
+                "value" => read.value = Some(single(parameter, name, value)?),
                 "add" => read.add = Some(array(parameter, name, value)?),
                 "default" if *value == Json::Null => return Err(wrong(parameter, "`default` is null (section 6.1.3.1.3)")),
-                "default" => read.default = Some(as_list(parameter, value)),
+                "default" => read.default = Some(single(parameter, name, value)?),
                 "one_of" => read.one_of = Some(array(parameter, name, value)?),
                 "subset_of" => read.subset_of = Some(array(parameter, name, value)?),
                 "superset_of" => read.superset_of = Some(array(parameter, name, value)?),
@@ -120,10 +120,29 @@ fn array(parameter: &str, operator: &str, value: &Json) -> Result<Vec<Json>, Pol
     let elements =
         value.as_array().ok_or_else(|| wrong(parameter, &format!("`{operator}` is {}, not an array", value.kind())))?;
     let unsupported = |element: &&Json| matches!(element, Json::Null | Json::Bool(_) | Json::Array(_));
-    match elements.iter().find(unsupported) {
-        Some(element) => Err(wrong(parameter, &format!("`{operator}` has {} in it", element.kind()))),
-        None => Ok(elements.to_vec()),
+    if let Some(element) = elements.iter().find(unsupported) {
+        return Err(wrong(parameter, &format!("`{operator}` has {} in it", element.kind())));
     }
+    if is_scope(parameter) {
+        check_words(parameter, elements)?;
+    }
+    Ok(elements.to_vec())
+}
+
+/// The value of an operator that takes what the parameter may be.
+fn single(parameter: &str, operator: &str, value: &Json) -> Result<Json, PolicyError> {
+    match as_list(parameter, value) {
+        Json::Array(elements) if is_scope(parameter) => check_words(parameter, &elements).map(|()| Json::Array(elements)),
+        Json::Null => Ok(Json::Null),
+        other if is_scope(parameter) => Err(wrong(parameter, &format!("`{operator}` is {}, not a string", other.kind()))),
+        other => Ok(other),
+    }
+}
+
+/// RFC 6749 section 3.3: a value of `scope` has no space in it, or it would be two values once it is written back.
+fn check_words(parameter: &str, elements: &[Json]) -> Result<(), PolicyError> {
+    let is_word = |element: &Json| element.as_str().is_some_and(|word| !word.is_empty() && !word.contains(' '));
+    if elements.iter().all(is_word) { Ok(()) } else { Err(wrong(parameter, "a value of `scope` is no word")) }
 }
 
 /// Section 6.1.3.1.8: `scope` is a string of values with spaces between them, and an array to all operators.
