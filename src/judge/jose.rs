@@ -98,9 +98,15 @@ impl KeySet {
 }
 
 impl TrustedKey {
-    /// Of a key that something configured vouches for: a key set of an anchor, or a certificate path that ends at an anchor.
+    /// Of a key that something configured vouches for: a key set of an anchor, or a path that ends at an anchor, of certificates or of
+    /// a federation's statements.
     pub(super) fn new(jwk: Jwk) -> Self {
         Self { jwk, verifiers: Default::default() }
+    }
+
+    /// The key.
+    pub(super) const fn jwk(&self) -> &Jwk {
+        &self.jwk
     }
 
     /// The key's RFC 7638 thumbprint.
@@ -226,34 +232,24 @@ impl<'a> UnverifiedJws<'a> {
     /// # Errors
     /// `jose.alg`, `jose.key`, `jose.signature`.
     pub fn verify(self, key: &TrustedKey, accepted: &[Algorithm]) -> Result<VerifiedJws, Refusal> {
-        self.check_signature(&key.jwk, accepted, |algorithm| key.verifier(algorithm))?;
+        self.check_signed_by(key, accepted)?;
         let signed_by = *key.thumbprint();
         Ok(VerifiedJws { claims: self.payload, typ: self.header.typ, digest: self.digest, signed_by })
     }
 
-    /// Whether that key signed it, whoever vouches for the key: a link of a chain of statements, each of which attests the keys of the
-    /// next. Whoever uses it sees to it that the chain ends at a trusted key.
+    /// As [`Self::verify`], of a token that is a link of a chain and may have to be verified for several.
     ///
     /// # Errors
     /// As [`Self::verify`].
-    pub(super) fn check_signed_by(&self, key: &Jwk, accepted: &[Algorithm]) -> Result<(), Refusal> {
-        let prepared = prepare(key, self.header.algorithm);
-        self.check_signature(key, accepted, |_| prepared.as_deref())
-    }
-
-    fn check_signature<'k>(
-        &self,
-        key: &Jwk,
-        accepted: &[Algorithm],
-        verifier: impl FnOnce(Algorithm) -> Option<&'k dyn JwsVerifier>,
-    ) -> Result<(), Refusal> {
+    pub(super) fn check_signed_by(&self, key: &TrustedKey, accepted: &[Algorithm]) -> Result<(), Refusal> {
         self.check_algorithm(accepted)?;
         let algorithm = self.header.algorithm;
-        if !key.fits(algorithm) {
+        if !key.jwk.fits(algorithm) {
             let detail = format!("`alg` is {}, which does not fit the key that `kid` names", algorithm.name());
             return Err(Refusal::new(Code::JoseAlg, Check::JoseAlgorithm, detail));
         }
-        let verifier = verifier(algorithm)
+        let verifier = key
+            .verifier(algorithm)
             .ok_or_else(|| Refusal::new(Code::JoseKey, Check::JoseKey, "the key's parameters are not a valid public key"))?;
         if verifier.verify(self.signing_input.as_bytes(), &self.signature).is_err() {
             return Err(Refusal::new(Code::JoseSignature, Check::JoseSignature, "the signature does not verify"));

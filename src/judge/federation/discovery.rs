@@ -97,7 +97,9 @@ pub fn discover(query: &Query<'_>, answers: &dyn Answers) -> Step {
             Ok(entity) => return Step::Done(Discovery::of_supplied(entity)),
             Err(refusal) => {
                 let detail = format!("the supplied chain is not used: {}", refusal.detail);
-                unused = Some(RefusedPath { path: vec![query.subject.clone()], refusal: Refusal { detail, ..refusal } });
+                // Asking again brings the same chain.
+                let refusal = Refusal { detail, transient: false, ..refusal };
+                unused = Some(RefusedPath { path: vec![query.subject.clone()], refusal });
             }
         }
     }

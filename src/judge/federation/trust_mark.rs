@@ -7,7 +7,7 @@ use crate::values::json::{Json, Object};
 use crate::values::{Code, Digest, Timestamp};
 
 use super::super::finding::{Check, Refusal};
-use super::super::jose::UnverifiedJws;
+use super::super::jose::{TrustedKey, UnverifiedJws};
 use super::super::jwk::Jwk;
 use super::Options;
 use super::TrustAnchor;
@@ -196,7 +196,7 @@ impl<'a> Token<'a> {
         let kid = claims::kid(&self.0)?;
         let key = keys.iter().find(|key| key.kid() == Some(kid));
         let key = key.ok_or_else(|| Refusal::new(Code::JoseKid, Check::JoseKey, "no key of its issuer has its `kid`"))?;
-        self.0.check_signed_by(key, &options.algorithms)
+        self.0.check_signed_by(&TrustedKey::new(key.clone()), &options.algorithms)
     }
 }
 
