@@ -35,6 +35,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("record", record),
     ("policy", policy),
     ("status_list", status_list),
+    ("security_event", security_event),
     ("x5c", x5c),
     ("crl", crl),
     ("entity_statement", entity_statement),
@@ -108,6 +109,42 @@ pub fn status_list(bytes: &[u8]) {
     let list = serde_json::json!({ "bits": 1 << (bits % 4), "lst": BASE64URL_NOPAD.encode(packed) });
     let claims = serde_json::json!({ "sub": "https://s.example/1", "iat": AT, "status_list": list }).to_string();
     check(&Json::parse_object(claims.as_bytes()).expect("claims"));
+}
+
+/// Security events: any bytes as a token, and any claims under a good signature. What is said is about what may be spoken about, once.
+pub fn security_event(bytes: &[u8]) {
+    use countersign::judge::jwk::Algorithm;
+    use countersign::judge::signals::{Events, IDENTIFIERS_MAX, Meaning, Scope, Transmitter, UnverifiedSet};
+    use countersign::publisher::keys::issuer::IssuerKey;
+    static SIGNER: LazyLock<(IssuerKey, KeySet, Transmitter)> = LazyLock::new(|| {
+        let key = IssuerKey::generate(Algorithm::EdDSA, Some("k")).expect("a key");
+        let keys = KeySet::parse(key.public_set().to_string().as_bytes()).expect("a JWK Set");
+        let owned = |text: &str| vec![text.to_owned()];
+        let scope = Scope::parse(&[], &owned("https://*.example.com"), &owned("https://i.example"), &owned("acme"));
+        let transmitter = Transmitter {
+            issuer: "https://t.example".into(),
+            audience: "https://v.example".into(),
+            algorithms: vec![Algorithm::EdDSA],
+            scope: scope.expect("a scope"),
+            events: Events::parse(&BTreeMap::new()).expect("events"),
+        };
+        (key, keys, transmitter)
+    });
+    let (key, keys, transmitter) = &*SIGNER;
+    let at = Timestamp::from_secs(AT);
+    if let Some(set) = std::str::from_utf8(bytes).ok().and_then(|text| UnverifiedSet::parse(text, transmitter).ok()) {
+        assert!(set.verify(keys, at).is_err(), "nobody signed this");
+    }
+    let Ok(claims) = Json::parse_object(bytes) else { return };
+    let set = key.sign("secevent+jwt", &claims).expect("a token");
+    let Ok(signal) = UnverifiedSet::parse(&set, transmitter).and_then(|set| set.verify(keys, at)) else { return };
+    assert!(!signal.jti().is_empty() && signal.jti().len() <= 255 && signal.reason().len() <= 1024);
+    assert!(!claims.has("exp") && !claims.has("sub") && signal.issued() <= at.plus(std::time::Duration::from_secs(60)));
+    if let Meaning::Order(_, subjects) | Meaning::NoEffect(subjects) = signal.meaning() {
+        assert!((1..=IDENTIFIERS_MAX).contains(&subjects.len()));
+        let within = |value: &str| value.starts_with("https://") || value == "acme";
+        assert!(subjects.iter().all(|subject| within(subject.value())));
+    }
 }
 
 /// Records: what is read is written again to bytes that read the same.
@@ -322,15 +359,14 @@ pub fn entity_statement(data: &[u8]) {
     }
 }
 
-/// Metadata policies: two of them and metadata, `[policy, policy, metadata]`. What they merge to reads back, asks for nothing more
-/// when it is merged with either again, and leaves its own result as it is.
+/// Metadata policies: two of them and metadata, `[policy, policy, metadata]`. What they merge to reads back, leaves its own result as
+/// it is, and passes the superior's.
 pub fn metadata_policy(data: &[u8]) {
     let Ok(Json::Array(parts)) = Json::parse(data) else { return };
     let [Json::Object(superior), Json::Object(subordinate), Json::Object(metadata)] = parts.as_slice() else { return };
     let (Ok(superior), Ok(subordinate)) = (MetadataPolicy::parse(superior), MetadataPolicy::parse(subordinate)) else { return };
     let Ok(merged) = superior.merge(&subordinate) else { return };
     MetadataPolicy::parse(&merged.to_json()).expect("what was merged can be read");
-    assert!(merged.merge(&subordinate).is_ok() && superior.merge(&merged).is_ok());
     let Ok(resolved) = merged.apply(metadata) else { return };
     assert_eq!(merged.apply(&resolved).as_ref(), Ok(&resolved));
     superior.apply(&resolved).expect("a subordinate never widens");
