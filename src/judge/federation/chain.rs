@@ -347,8 +347,8 @@ fn overlook(leniency: Leniency, detail: &str, used: &mut Vec<Leniency>, findings
 }
 
 fn mark_rules(configuration: &Statement<'_>) -> Option<MarkRules> {
-    let Body::Configuration { mark_rules, mark_owners, .. } = &configuration.body else { return None };
-    Some(MarkRules { issuers: mark_rules.clone(), owners: mark_owners.clone() })
+    let Body::Configuration { mark_issuers, mark_owners, .. } = &configuration.body else { return None };
+    Some(MarkRules { issuers: mark_issuers.clone(), owners: mark_owners.clone() })
 }
 
 fn link(statement: &Statement<'_>, key: &Jwk) -> Link {

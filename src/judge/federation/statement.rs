@@ -70,7 +70,12 @@ pub struct UnverifiedStatement<'a> {
 /// What only one kind of statement has.
 pub(super) enum Body {
     /// An entity about itself.
-    Configuration { authority_hints: Vec<EntityId>, trust_marks: Vec<TrustMarkEntry>, mark_rules: Object, mark_owners: Object },
+    Configuration {
+        authority_hints: Vec<EntityId>,
+        trust_marks: Vec<TrustMarkEntry>,
+        mark_issuers: Object,
+        mark_owners: Object,
+    },
     /// A superior about its subordinate.
     Subordinate { constraints: Constraints, policy: MetadataPolicy },
 }
@@ -105,7 +110,7 @@ impl<'a> UnverifiedStatement<'a> {
 
     fn read(jws: UnverifiedJws<'a>, understood: &[String]) -> Result<Self, Refusal> {
         let mut departures = Vec::new();
-        check_header(&jws, TYPE, &mut departures)?;
+        check_header(&jws, &mut departures)?;
         let kid = claims::kid(&jws)?.to_owned();
         let claims = Claims(jws.claimed());
         let (issuer, subject) = (EntityId::parse(claims.text("iss")?)?, EntityId::parse(claims.text("sub")?)?);
@@ -206,8 +211,8 @@ impl<'a> UnverifiedStatement<'a> {
 }
 
 /// Sections 3, 4.3 and 4.4: the type, and no chains within chains.
-pub(super) fn check_header(jws: &UnverifiedJws<'_>, typ: &str, departures: &mut Vec<Departure>) -> Result<(), Refusal> {
-    if let Err(refusal) = claims::check_type(jws, typ) {
+fn check_header(jws: &UnverifiedJws<'_>, departures: &mut Vec<Departure>) -> Result<(), Refusal> {
+    if let Err(refusal) = claims::check_type(jws, TYPE) {
         if jws.claimed_typ().is_some() {
             return Err(refusal);
         }
@@ -293,8 +298,8 @@ fn configuration(claims: Claims<'_>, departures: &mut Vec<Departure>) -> Result<
     hints("trust_anchor_hints")?;
     let trust_marks = trust_marks(claims, departures)?;
     let object = |name| claims.optional_object(name).map(|object| object.cloned().unwrap_or_default());
-    let (mark_rules, mark_owners) = (object("trust_mark_issuers")?, object("trust_mark_owners")?);
-    Ok(Body::Configuration { authority_hints, trust_marks, mark_rules, mark_owners })
+    let (mark_issuers, mark_owners) = (object("trust_mark_issuers")?, object("trust_mark_owners")?);
+    Ok(Body::Configuration { authority_hints, trust_marks, mark_issuers, mark_owners })
 }
 
 fn trust_marks(claims: Claims<'_>, departures: &mut Vec<Departure>) -> Result<Vec<TrustMarkEntry>, Refusal> {
