@@ -211,7 +211,12 @@ proptest! {
 
     /// A subordinate never widens: what passes both passes the superior alone, and is not changed by it.
     #[test]
-    fn a_subordinate_never_widens(superior in policy(), subordinate in policy(), own in words(), scope in words(), present in any::<(bool, bool)>()) {
+    fn a_subordinate_never_widens(
+        superior in policy(),
+        subordinate in policy(),
+        (own, scope) in (words(), words()),
+        present in any::<(bool, bool)>(),
+    ) {
         let mut metadata = json!({ "t": {} });
         if present.0 { metadata["t"]["p"] = json!(own); }
         if present.1 { metadata["t"]["scope"] = json!(scope.join(" ")); }

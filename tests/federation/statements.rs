@@ -249,7 +249,10 @@ fn row_36_sizes() {
 fn claims_of_the_other_kind_of_statement() {
     let (configuration, subordinate) = ([0, 3], [1, 2]);
     let marks = json!([{ "trust_mark_type": "t", "trust_mark": "x" }]);
-    let own = json!({ "authority_hints": [TA], "trust_anchor_hints": [TA], "trust_marks": marks, "trust_mark_issuers": {}, "trust_mark_owners": {} });
+    let own = json!({
+        "authority_hints": [TA], "trust_anchor_hints": [TA], "trust_marks": marks, "trust_mark_issuers": {},
+        "trust_mark_owners": {},
+    });
     let of = json!({ "constraints": {}, "metadata_policy": {}, "metadata_policy_crit": ["x"], "source_endpoint": "https://x.example/s" });
     for (name, value) in own.as_object().unwrap() {
         subordinate.iter().for_each(|place| check(*place, &json!({ name: value }), STATEMENT));
