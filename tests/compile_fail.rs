@@ -37,7 +37,7 @@ fn proofs_cannot_be_forged() {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/compile_fail");
     let mut files: Vec<PathBuf> = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
-    assert!(files.len() >= 17, "files are missing");
+    assert!(files.len() >= 18, "files are missing");
     std::thread::scope(|scope| {
         let jobs: Vec<_> = files.iter().map(|file| (file, scope.spawn(|| compile(file)))).collect();
         for (file, job) in jobs {

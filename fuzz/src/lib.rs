@@ -6,6 +6,9 @@ use std::sync::{Arc, LazyLock};
 
 use countersign::judge::anchors::AnchorFile;
 use countersign::judge::dossier::{Absence, Exhibit, Outcome, Purpose, Response};
+use countersign::judge::federation::{
+    EntityId, Leniency, MetadataPolicy, Options, TrustAnchor, UnverifiedStatement, verify_chain,
+};
 use countersign::judge::jose::{KeySet, UnverifiedJws};
 use countersign::judge::metadata::{self, Role, Strictness};
 use countersign::judge::policy::{Policies, PolicyFile, PolicySource};
@@ -35,6 +38,9 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("security_event", security_event),
     ("x5c", x5c),
     ("crl", crl),
+    ("entity_statement", entity_statement),
+    ("metadata_policy", metadata_policy),
+    ("trust_chain", trust_chain),
 ];
 
 const CLIENT: &str = "https://client.example.com/oauth/client.json";
@@ -335,4 +341,56 @@ pub fn crl(data: &[u8]) {
     if UnverifiedCrl::parse(data).is_ok() {
         assert!(UnverifiedCrl::parse(&[data, &[0]].concat()).is_err());
     }
+}
+
+/// Entity statements: any text, and any claims in a statement that nobody signed. What is read says who it is from, and is no chain.
+pub fn entity_statement(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let header = serde_json::json!({ "typ": "entity-statement+jwt", "alg": "ES256", "kid": "p256" }).to_string();
+    let unsigned = [header.as_bytes(), data, &[1; 64]].map(|part| BASE64URL_NOPAD.encode(part)).join(".");
+    for text in [text, &unsigned] {
+        let Ok(statement) = UnverifiedStatement::parse(text, &["x".to_owned()]) else { continue };
+        assert_eq!(statement.is_configuration(), statement.issuer() == statement.subject());
+        assert!(statement.is_configuration() || statement.authority_hints().is_empty());
+        for id in [statement.issuer(), statement.subject()] {
+            assert_eq!(EntityId::parse(id.as_str()).as_ref(), Ok(id));
+        }
+        check_no_chain(&[text.to_owned()], statement.subject());
+    }
+}
+
+/// Metadata policies: two of them and metadata, `[policy, policy, metadata]`. What they merge to reads back, leaves its own result as
+/// it is, and passes the superior's.
+pub fn metadata_policy(data: &[u8]) {
+    let Ok(Json::Array(parts)) = Json::parse(data) else { return };
+    let [Json::Object(superior), Json::Object(subordinate), Json::Object(metadata)] = parts.as_slice() else { return };
+    let (Ok(superior), Ok(subordinate)) = (MetadataPolicy::parse(superior), MetadataPolicy::parse(subordinate)) else { return };
+    let Ok(merged) = superior.merge(&subordinate) else { return };
+    MetadataPolicy::parse(&merged.to_json()).expect("what was merged can be read");
+    let Ok(resolved) = merged.apply(metadata) else { return };
+    assert_eq!(merged.apply(&resolved).as_ref(), Ok(&resolved));
+    superior.apply(&resolved).expect("a subordinate never widens");
+}
+
+/// Trust chains: statements, one a line. No chain of strangers ends at an anchor.
+pub fn trust_chain(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let chain: Vec<String> = text.lines().map(str::to_owned).collect();
+    let parsed = chain.first().and_then(|first| UnverifiedStatement::parse(first, &[]).ok());
+    let subject =
+        parsed.map_or_else(|| EntityId::parse("https://rp.example.com").expect("an id"), |first| first.subject().clone());
+    check_no_chain(&chain, &subject);
+}
+
+fn check_no_chain(chain: &[String], subject: &EntityId) {
+    let keys = Arc::new(KeySet::parse(JWKS.as_bytes()).expect("a JWK Set"));
+    let anchor = |id: EntityId| TrustAnchor {
+        id,
+        keys: Arc::clone(&keys),
+        compatibility: Leniency::ALL.into_iter().collect(),
+        max_path_length: None,
+    };
+    let anchors = [anchor(subject.clone()), anchor(EntityId::parse("https://ta.example.org").expect("an id"))];
+    let at = Timestamp::from_secs(1_800_000_000);
+    assert!(verify_chain(chain, subject, &anchors, &Options::default(), at).is_err());
 }

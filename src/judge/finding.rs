@@ -79,6 +79,16 @@ checks! {
     DelegationClass "delegation.class" "PRODUCT R7";
     DelegationOwner "delegation.owner" "PRODUCT R8";
     DelegationBroker "delegation.broker" "PRODUCT R5";
+    FederationStatement "federation.statement" "OIDF 3.2";
+    FederationTime "federation.time" "OIDF 3.2";
+    FederationCritical "federation.critical" "OIDF 3.1";
+    FederationDiscovery "federation.discovery" "OIDF 10.1";
+    FederationChain "federation.chain" "OIDF 10.2";
+    FederationKeys "federation.keys" "OIDF 4";
+    FederationConstraints "federation.constraints" "OIDF 6.2";
+    FederationPolicy "federation.policy" "OIDF 6.1";
+    FederationLeniency "federation.leniency" "CONTRACT 3";
+    FederationTrustMark "federation.trust_mark" "OIDF 7";
     ClientUnchanged "client.unchanged" "PRODUCT R10";
     AnchorCovers "anchor.covers" "PRODUCT R1";
     AnchorApproval "anchor.approval" "PRODUCT R3";

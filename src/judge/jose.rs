@@ -54,6 +54,8 @@ struct Header {
     typ: Option<String>,
     /// RFC 7515 section 4.1.6, of any type: `x509` reads it.
     x5c: Option<Json>,
+    /// Has `trust_chain` or `peer_trust_chain` (OpenID Federation sections 4.3 and 4.4).
+    brings_trust_chain: bool,
 }
 
 impl KeySet {
@@ -96,9 +98,15 @@ impl KeySet {
 }
 
 impl TrustedKey {
-    /// Of a key that something configured vouches for: a key set of an anchor, or a certificate path that ends at an anchor.
+    /// Of a key that something configured vouches for: a key set of an anchor, or a path that ends at an anchor, of certificates or of
+    /// a federation's statements.
     pub(super) fn new(jwk: Jwk) -> Self {
         Self { jwk, verifiers: Default::default() }
+    }
+
+    /// The key.
+    pub(super) const fn jwk(&self) -> &Jwk {
+        &self.jwk
     }
 
     /// The key's RFC 7638 thumbprint.
@@ -180,6 +188,26 @@ impl<'a> UnverifiedJws<'a> {
         self.header.x5c.as_ref()
     }
 
+    /// The `typ` that the token claims.
+    pub(super) fn claimed_typ(&self) -> Option<&str> {
+        self.header.typ.as_deref()
+    }
+
+    /// The algorithm that the token claims.
+    pub(super) const fn claimed_algorithm(&self) -> Algorithm {
+        self.header.algorithm
+    }
+
+    /// Whether its header claims a trust chain (OpenID Federation sections 4.3 and 4.4), which is not kept.
+    pub(super) const fn brings_trust_chain(&self) -> bool {
+        self.header.brings_trust_chain
+    }
+
+    /// All claims, unverified: for statements that say who is to verify them (OpenID Federation section 3).
+    pub(super) const fn claimed(&self) -> &Object {
+        &self.payload
+    }
+
     /// Of the compact text.
     #[must_use]
     pub const fn digest(&self) -> &Digest {
@@ -204,6 +232,16 @@ impl<'a> UnverifiedJws<'a> {
     /// # Errors
     /// `jose.alg`, `jose.key`, `jose.signature`.
     pub fn verify(self, key: &TrustedKey, accepted: &[Algorithm]) -> Result<VerifiedJws, Refusal> {
+        self.check_signed_by(key, accepted)?;
+        let signed_by = *key.thumbprint();
+        Ok(VerifiedJws { claims: self.payload, typ: self.header.typ, digest: self.digest, signed_by })
+    }
+
+    /// As [`Self::verify`], of a token that is a link of a chain and may have to be verified for several.
+    ///
+    /// # Errors
+    /// As [`Self::verify`].
+    pub(super) fn check_signed_by(&self, key: &TrustedKey, accepted: &[Algorithm]) -> Result<(), Refusal> {
         self.check_algorithm(accepted)?;
         let algorithm = self.header.algorithm;
         if !key.jwk.fits(algorithm) {
@@ -216,8 +254,7 @@ impl<'a> UnverifiedJws<'a> {
         if verifier.verify(self.signing_input.as_bytes(), &self.signature).is_err() {
             return Err(Refusal::new(Code::JoseSignature, Check::JoseSignature, "the signature does not verify"));
         }
-        let signed_by = *key.thumbprint();
-        Ok(VerifiedJws { claims: self.payload, typ: self.header.typ, digest: self.digest, signed_by })
+        Ok(())
     }
 }
 
@@ -296,7 +333,8 @@ impl Header {
         })?;
         // `jwk`, `jku` and `x5u` are not read: a token may not bring its own key (RFC 8725 section 3.10). `x5c` is a claim like any
         // other, until a configured root vouches for it.
-        Ok(Self { algorithm, kid: text("kid")?, typ: text("typ")?, x5c: header.get("x5c").cloned() })
+        let brings_trust_chain = header.has("trust_chain") || header.has("peer_trust_chain");
+        Ok(Self { algorithm, kid: text("kid")?, typ: text("typ")?, x5c: header.get("x5c").cloned(), brings_trust_chain })
     }
 }
 

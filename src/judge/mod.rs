@@ -21,6 +21,7 @@ mod cimd;
 pub mod decision;
 pub mod delegation;
 pub mod dossier;
+pub mod federation;
 pub mod finding;
 pub mod grant;
 pub mod history;

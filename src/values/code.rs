@@ -115,6 +115,26 @@ X509Name "x509.name" "UDAP DCR 4.3" No "invalid_software_statement" "The stateme
 X509Cancelled "x509.cancelled" "UDAP DCR 6" No "unapproved_software_statement" "The client cancels itself: its statement has empty `grant_types`." "Present a statement with grant types to be a client again.";
 X509Metadata "x509.metadata" "UDAP DCR 4.4" No "invalid_client_metadata" "The statement's parameters are not those of a UDAP client." "Correct the parameter that the detail names.";
 X509RedirectUris "x509.redirect_uris" "UDAP DCR 4.4" No "invalid_redirect_uri" "The statement's redirect URIs are not those of a UDAP client." "Name one https redirect URI or more with `authorization_code`, and none without it.";
+FederationEntityId "federation.entity_id" "OIDF 1.2" No "invalid_client" "An entity identifier is not an https URL with a host and without query and fragment." "Use an https URL with host, optional port and path, and nothing else.";
+FederationStatement "federation.statement" "OIDF 3.1" No "invalid_trust_chain" "An entity statement lacks a claim, or has one of the wrong form or in the wrong kind of statement." "Ask whoever issued the statement that the detail names.";
+FederationType "federation.type" "OIDF 3" No "invalid_trust_chain" "An entity statement is not of the type `entity-statement+jwt`." "Ask whoever issued it to set `typ`, and the content type of the answer.";
+FederationKeys "federation.keys" "OIDF 3.1.1" No "invalid_trust_chain" "The keys in an entity statement are not a sound set: each has a `kid` of its own and none is secret." "Ask whoever issued it to correct `jwks`.";
+FederationCritical "federation.critical" "OIDF 3.1" No "invalid_trust_chain" "A statement names a claim or a policy operator as critical that is not understood here." "This verifier cannot serve that federation before it knows the extension.";
+FederationNotYetValid "federation.not_yet_valid" "OIDF 3.2" No "invalid_trust_chain" "An entity statement was issued in the future." "Compare the clocks of the issuer and of this verifier.";
+FederationExpired "federation.expired" "OIDF 3.2" No "invalid_trust_chain" "An entity statement has expired." "Publish a newer one; a chain ends with the first of its statements.";
+FederationOtherEntity "federation.other_entity" "OIDF 3.2" No "invalid_trust_chain" "An entity statement is about, or by, another entity than the one asked for." "Compare `iss` and `sub` with the entity identifiers, character for character.";
+FederationChain "federation.chain" "OIDF 4" No "invalid_trust_chain" "The statements do not form a chain from the subject to a trust anchor." "Order them from the subject's configuration upwards; the superior must be in `authority_hints`.";
+FederationAnchor "federation.anchor" "OIDF 10" No "invalid_trust_anchor" "The chain does not end at a configured trust anchor." "Add an anchor for that federation, or use a chain that ends at one that is configured.";
+FederationKeyNotAttested "federation.key_not_attested" "OIDF 4" No "invalid_trust_chain" "A statement is signed with a key that the superior does not attest." "Have the superior update its statement, or sign with the enrolled key.";
+FederationKeyRollover "federation.key_rollover" "OIDF 11.2" Later "temporarily_unavailable" "Of an entity's own configuration and its superior's statement, one does not have the key that signed: keys are being changed, or one of them is stale." "Ask again; if it persists, the entity and its superior must agree on its keys.";
+FederationPolicy "federation.policy" "OIDF 6.1" No "invalid_metadata" "The metadata policies of the chain are wrong or contradict each other." "Ask the superior that the detail names.";
+FederationMetadata "federation.metadata" "OIDF 6.1.4" No "invalid_metadata" "The subject's metadata does not comply with the policies of its superiors." "Correct the parameter that the detail names.";
+FederationConstraint "federation.constraint" "OIDF 6.2" No "invalid_trust_chain" "The chain breaks a constraint that a superior sets." "See the detail: path length or names.";
+FederationNotAttested "federation.not_attested" "OIDF 8.1" Depends "invalid_trust_chain" "A superior that the entity names answers with no statement about it." "If it was enrolled, ask the superior; a subordinate that was removed is answered like that.";
+FederationUnreachable "federation.unreachable" "OIDF 10.5" Depends "temporarily_unavailable" "A statement that a chain needs could not be had." "Ask again; if it persists, look at the entity that the detail names.";
+FederationLimit "federation.limit" "OIDF 18.1" No "invalid_trust_chain" "No chain was found within the limits of one resolution." "Name fewer and better `authority_hints`, or raise the limits.";
+FederationNoChain "federation.no_chain" "OIDF 10.1" No "invalid_trust_chain" "No trust chain leads from the entity to a configured trust anchor." "The entity's `authority_hints` must lead to a federation that is configured here.";
+FederationTrustMark "federation.trust_mark" "OIDF 7" No "invalid_client_metadata" "A trust mark does not hold." "See the detail; ask the issuer of the mark.";
 ProofInvalid "proof.invalid" "RFC 7523 3" No "invalid_client" "The proof of key possession does not hold." "See the detail.";
 AnchorNone "anchor.none" "PRODUCT R1" No "unauthorized_client" "No trust anchor vouches for this client." "Add an anchor whose approval covers it, or use another client.";
 AnchorApprovalNotBegun "anchor.approval_not_begun" "PRODUCT R3" No "unauthorized_client" "The trust anchor's approval begins in the future." "Wait, or correct `approval.on`.";
@@ -188,7 +208,7 @@ mod tests {
     #[test]
     fn names_are_unique_and_in_stage_order() {
         // CONTRACT section 5 fixes the order of stages; a denial reports the first.
-        const STAGES: [&str; 19] = [
+        const STAGES: [&str; 20] = [
             "ok",
             "request",
             "client_id",
@@ -200,6 +220,7 @@ mod tests {
             "statement",
             "delegation",
             "x509",
+            "federation",
             "proof",
             "anchor",
             "revocation",
