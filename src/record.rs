@@ -24,6 +24,7 @@ mod fleet;
 mod id;
 mod lists;
 mod overrides;
+mod published;
 
 pub use events::{Changes, Erasure, Gap, Grant, Retention, RulesPart, ToolBinding};
 pub use exhibit::{ExhibitRef, exhibits};
@@ -32,6 +33,7 @@ pub use fleet::{Acknowledgement, FeedAlarm, FeedRef};
 pub use id::{DecisionId, LogMark};
 pub use lists::{ListAlarm, Transition};
 pub use overrides::{Override, Review};
+pub use published::Published;
 
 /// A record.
 #[derive(Clone, PartialEq, Debug, Encode, Decode)]
@@ -87,6 +89,9 @@ pub enum Record {
     /// The kill feed is not as it should be.
     #[n(14)]
     FeedAlarm(#[n(0)] FeedAlarm),
+    /// A federation's publisher did something.
+    #[n(20)]
+    Published(#[n(0)] Box<Published>),
 }
 
 /// How a record says where a request came from.
@@ -299,7 +304,7 @@ pub struct NotARecord(String);
 
 impl Record {
     /// All that [`Self::kind`] says.
-    pub const KINDS: [&'static str; 18] = [
+    pub const KINDS: [&'static str; 19] = [
         "start",
         "resolution",
         "evaluation",
@@ -318,6 +323,7 @@ impl Record {
         "feed_alarm",
         "transition",
         "list_alarm",
+        "published",
     ];
 
     /// The record's bytes.
@@ -359,6 +365,7 @@ impl Record {
             Self::FeedAlarm(record) => record.at,
             Self::Transition(record) => record.at,
             Self::ListAlarm(record) => record.at,
+            Self::Published(record) => record.at,
         }
     }
 
@@ -384,6 +391,7 @@ impl Record {
             Self::FeedAlarm(_) => "feed_alarm",
             Self::Transition(_) => "transition",
             Self::ListAlarm(_) => "list_alarm",
+            Self::Published(_) => "published",
         }
     }
 

@@ -20,11 +20,13 @@ pub enum Purpose {
     Jwks,
     /// A status list token (draft-ietf-oauth-status-list-21 section 8.1).
     StatusList,
+    /// An entity statement (OpenID Federation 1.1 section 3). No decision rests on one yet: the publisher enrols members by it.
+    EntityStatement,
 }
 
 impl Purpose {
     /// Every purpose.
-    pub const ALL: [Self; 3] = [Self::MetadataDocument, Self::Jwks, Self::StatusList];
+    pub const ALL: [Self; 4] = [Self::MetadataDocument, Self::Jwks, Self::StatusList, Self::EntityStatement];
 
     /// Stable name, used in records and dossiers.
     #[must_use]
@@ -33,12 +35,16 @@ impl Purpose {
             Self::MetadataDocument => "metadata_document",
             Self::Jwks => "jwks",
             Self::StatusList => "status_list",
+            Self::EntityStatement => "entity_statement",
         }
     }
 }
 
 /// Largest JWK Set in bytes. The largest federation sets seen have about 40 RSA keys, 20 kB.
 pub const JWKS_MAX_BYTES: usize = 65_536;
+
+/// Largest entity statement in bytes: a trust anchor's with some dozen keys and trust marks has 50 kB.
+pub const ENTITY_STATEMENT_MAX_BYTES: usize = 524_288;
 
 /// A document that is wanted.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

@@ -141,6 +141,8 @@ fn fields(record: &Record) -> Value {
             json!({ "at": r.at, "client": r.client, "from": r.from, "to": r.to, "detail": r.detail })
         }
         Record::ListAlarm(r) => json!({ "at": r.at, "uri": r.uri, "detail": r.detail }),
+        Record::Published(r) => json!({ "at": r.at, "act": r.act, "entity": r.entity, "subject": r.subject, "digest": r.digest,
+            "by": r.by, "ticket": r.ticket, "reason": r.reason }),
         Record::Retention(r) => json!({ "at": r.at, "before": r.before, "deleted": r.deleted }),
         Record::Erasure(r) => json!({ "at": r.at, "before": r.before, "days": r.days }),
         Record::Acknowledgement(r) => json!({ "at": r.at, "replica": r.replica, "caller": r.caller, "first": r.first,
