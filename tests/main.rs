@@ -18,6 +18,7 @@ mod erasure;
 mod evidence;
 mod export;
 mod faults;
+mod federation_publisher;
 mod fetch;
 mod fleet;
 mod fuzz_corpus;
