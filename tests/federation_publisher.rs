@@ -246,7 +246,8 @@ fn now() -> Timestamp {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_member_is_enrolled_by_its_identifier_and_each_act_is_on_record() {
-    let (directory, origin) = (tempfile::tempdir().unwrap(), Origin::with(Setup { names: &["im.example"], ..Setup::default() }).await);
+    let (directory, origin) =
+        (tempfile::tempdir().unwrap(), Origin::with(Setup { names: &["im.example"], ..Setup::default() }).await);
     let (anchor, middle) = federation(directory.path());
     let token = std::fs::read_to_string(middle.join("federation/signed/entity-configuration.jwt")).unwrap();
     let place = "/agents/.well-known/openid-federation";

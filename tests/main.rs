@@ -36,6 +36,7 @@ mod queries;
 mod requirements;
 mod sealed;
 mod service;
+mod signals;
 #[cfg(feature = "sql")]
 mod sql;
 mod statements;

@@ -60,7 +60,7 @@ impl Revocation {
         if parse_public(&self.feed_key).is_none() {
             return Err("revocation.feed_key: write `x` of `kill/key.jwk` in the data directory of the controller".into());
         }
-        check_url(&self.feed, allow_networks)
+        check_url("revocation.feed", &self.feed, allow_networks)
     }
 }
 
@@ -74,9 +74,9 @@ pub fn is_replica(name: &str) -> bool {
 }
 
 /// https, or http to an address of this machine. Whoever could read or delay plain http elsewhere has the token.
-fn check_url(feed: &str, allow_networks: &[IpNet]) -> Result<(), String> {
-    let refuse = |why: &str| Err(format!("revocation.feed = {feed:?}: {why}"));
-    let Ok(url) = url::Url::parse(feed) else { return refuse("not a URL") };
+pub(super) fn check_url(key: &str, url: &str, allow_networks: &[IpNet]) -> Result<(), String> {
+    let refuse = |why: &str| Err(format!("{key} = {url:?}: {why}"));
+    let Ok(url) = url::Url::parse(url) else { return refuse("not a URL") };
     if url.query().is_some() || url.fragment().is_some() || !url.username().is_empty() || url.password().is_some() {
         return refuse("write it without user, query and fragment");
     }
@@ -93,7 +93,7 @@ fn check_url(feed: &str, allow_networks: &[IpNet]) -> Result<(), String> {
                 false => refuse("plain http is for addresses of this machine that `fetch.allow_networks` covers"),
             }
         }
-        _ => refuse("write https://HOST/v1/kill-log"),
+        _ => refuse("write https://HOST/PATH"),
     }
 }
 
@@ -128,7 +128,7 @@ mod tests {
         check("http://localhost/v1/kill-log", KEY, loopback, Err("this machine"));
         check("https://c.example/v1/kill-log?after=1", KEY, &[], Err("query"));
         check("https://u:p@c.example/v1/kill-log", KEY, &[], Err("user"));
-        check("ftp://c.example/", KEY, &[], Err("https://HOST"));
+        check("ftp://c.example/", KEY, &[], Err("https://HOST/PATH"));
     }
 
     #[test]

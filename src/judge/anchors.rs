@@ -14,8 +14,8 @@ use super::jose::KeySet;
 use super::jwk::Algorithm;
 
 mod file;
-pub(crate) use file::moment;
 pub use file::{AnchorError, AnchorFile, parse, referenced_files};
+pub(crate) use file::{algorithms, moment};
 
 /// A trust anchor.
 #[derive(Debug)]

@@ -136,6 +136,7 @@ pub struct KillSet {
 struct Orders {
     sequence: u64,
     killed: HashMap<Target, Vec<u64>>,
+    suspended: HashMap<Target, Vec<u64>>,
     /// By client, the latest last. Shared: a set is copied at each order.
     overrides: HashMap<Target, Vec<Arc<Override>>>,
 }
@@ -164,13 +165,20 @@ impl KillSet {
         self.change(sequence).killed.entry(target).or_default().push(sequence);
     }
 
+    /// Applies an order that suspends.
+    pub fn suspend(&mut self, sequence: u64, target: Target) {
+        self.change(sequence).suspended.entry(target).or_default().push(sequence);
+    }
+
     /// Applies an order that lifts another; that one alone, should several name the same target.
     pub fn lift(&mut self, sequence: u64, lifted: u64) {
         let all = self.change(sequence);
-        all.killed.retain(|_, orders| {
-            orders.retain(|order| *order != lifted);
-            !orders.is_empty()
-        });
+        for denied in [&mut all.killed, &mut all.suspended] {
+            denied.retain(|_, orders| {
+                orders.retain(|order| *order != lifted);
+                !orders.is_empty()
+            });
+        }
         all.overrides.retain(|_, orders| {
             orders.retain(|order| order.sequence() != lifted);
             !orders.is_empty()
@@ -216,26 +224,36 @@ impl KillSet {
     /// The order that kills one of these targets, if there is one.
     #[must_use]
     pub fn find(&self, targets: impl IntoIterator<Item = Target>) -> Option<u64> {
-        let killed = &self.orders.killed;
-        if killed.is_empty() {
-            return None;
-        }
-        targets.into_iter().find_map(|target| killed.get(&target).and_then(|orders| orders.first().copied()))
+        first(&self.orders.killed, targets)
     }
 
-    /// Refuses when a kill order names one of the targets.
+    /// The order that suspends one of these targets, if there is one.
+    #[must_use]
+    pub fn find_suspension(&self, targets: impl IntoIterator<Item = Target>) -> Option<u64> {
+        first(&self.orders.suspended, targets)
+    }
+
+    /// Refuses when an order denies one of the targets; a kill is told before a suspension.
     ///
     /// # Errors
-    /// `revocation.killed`, with the order's sequence number.
-    pub fn check(&self, targets: impl IntoIterator<Item = Target>) -> Result<(), Refusal> {
-        match self.find(targets) {
-            None => Ok(()),
-            Some(order) => {
-                let detail = format!("kill order {order} is in force; `countersign revoke list` shows it");
-                Err(Refusal::new(Code::RevocationKilled, Check::RevocationKillLog, detail))
-            }
-        }
+    /// `revocation.killed` or `revocation.suspended`, with the order's sequence number.
+    pub fn check(&self, targets: impl IntoIterator<Item = Target> + Clone) -> Result<(), Refusal> {
+        let (code, what, order) = match (self.find(targets.clone()), self.find_suspension(targets)) {
+            (Some(order), _) => (Code::RevocationKilled, "kill order", order),
+            (None, Some(order)) => (Code::RevocationSuspended, "suspension", order),
+            (None, None) => return Ok(()),
+        };
+        let detail = format!("{what} {order} is in force; `countersign revoke list` shows it");
+        Err(Refusal::new(code, Check::RevocationKillLog, detail))
     }
+}
+
+/// The first order about one of these targets.
+fn first(orders: &HashMap<Target, Vec<u64>>, targets: impl IntoIterator<Item = Target>) -> Option<u64> {
+    if orders.is_empty() {
+        return None;
+    }
+    targets.into_iter().find_map(|target| orders.get(&target).and_then(|orders| orders.first().copied()))
 }
 
 /// The state of a client: the worst of all sources.
@@ -302,10 +320,15 @@ pub(super) fn check(
     relief: &mut Relief<'_>,
     findings: &mut Vec<Finding>,
 ) -> Result<Standing, Refusal> {
-    kills.check(targets.iter().copied())?;
+    let worst = looked.iter().max_by_key(|looked| (looked.state, looked.rejected));
+    if let Err(refusal) = kills.check(targets.iter().copied()) {
+        // What a list revokes is worse than what an order suspends.
+        let revoked = worst.filter(|worst| refusal.code == Code::RevocationSuspended && worst.state == State::Revoked);
+        revoked.map_or(Ok(()), Looked::refuse)?;
+        return Err(refusal);
+    }
     findings.push(Finding::held(Check::RevocationKillLog));
     let kill_sequence = kills.sequence();
-    let worst = looked.iter().max_by_key(|looked| (looked.state, looked.rejected));
     if let Some(worst) = worst {
         worst.refuse()?;
     }

@@ -7,6 +7,7 @@ mod following;
 mod lies;
 mod pages;
 mod processes;
+mod signals;
 
 use std::net::SocketAddr;
 use std::path::Path;

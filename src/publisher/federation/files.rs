@@ -191,13 +191,21 @@ impl SubordinateFile {
         toml::from_str(text).map_err(|error: toml::de::Error| error.message().to_owned())
     }
 
-    pub(super) fn to_toml(&self) -> Result<String, String> {
+    /// The file's text.
+    ///
+    /// # Errors
+    /// When TOML cannot say it.
+    pub fn to_toml(&self) -> Result<String, String> {
         toml::to_string(self).map_err(|error| error.to_string())
     }
 }
 
 impl Subordinate {
-    pub(super) fn parse(text: &str) -> Result<Self, String> {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// Names the key and the rule.
+    pub fn parse(text: &str) -> Result<Self, String> {
         let file = SubordinateFile::from_toml(text)?;
         well_known(&file.entity_id).map_err(|rule| format!("entity_id: {rule}"))?;
         for (name, text) in [("by", &file.approval.by), ("ticket", &file.approval.ticket)] {

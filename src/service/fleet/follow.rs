@@ -122,6 +122,7 @@ impl Following {
 
     /// Says whether the page was as it should be.
     async fn arrived(&self, inner: &Inner, page: crate::revocation::feed::Page, nonce: String, sent: Moment) -> bool {
+        let before = inner.kills.sequence();
         let (records, accepted) = match inner.kills.take(page, nonce).await {
             Ok(taken) => taken,
             Err(error) => {
@@ -129,6 +130,7 @@ impl Following {
                 return false;
             }
         };
+        inner.accept_changes(before);
         // The set is in force by now: what is proven from here on is judged with it.
         if matches!(accepted.reached, Ok(true)) {
             self.proven.store(Some(Arc::new(sent)));

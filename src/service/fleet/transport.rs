@@ -77,7 +77,8 @@ fn query(question: &Question) -> String {
     query.finish()
 }
 
-fn read_token(file: &std::path::Path) -> Result<String, String> {
+/// The bearer token in a file.
+pub(in crate::service) fn read_token(file: &std::path::Path) -> Result<String, String> {
     if std::fs::metadata(file).map_err(|error| error.to_string())?.len() > TOKEN_MAX {
         return Err(format!("longer than {TOKEN_MAX} bytes"));
     }
