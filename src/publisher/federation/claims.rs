@@ -98,3 +98,41 @@ fn text(text: &str) -> Json {
 fn rule(subject: &str, rule: impl ToString) -> FederationError {
     FederationError::Rule { path: subject.into(), rule: rule.to_string() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::judge::jwk::Algorithm;
+    use crate::publisher::federation::Publisher;
+
+    fn at(text: &str) -> Timestamp {
+        Timestamp::parse(text).unwrap()
+    }
+
+    #[test]
+    fn a_statement_ends_with_the_approval_and_is_not_larger_than_verifiers_take() {
+        let directory = tempfile::tempdir().unwrap();
+        let publisher = Publisher::of(directory.path().to_owned());
+        publisher.create("https://ta.example", &[], Algorithm::EdDSA).unwrap();
+        let federation = publisher.load().unwrap();
+        let text = r#"
+            entity_id = "https://rp.example"
+            entity_types = []
+            approval = { by = "ann", ticket = "FED-1", on = 2026-11-01, until = 2026-11-30 }
+            [[jwks.keys]]
+            kid = "k"
+            kty = "OKP"
+            crv = "Ed25519"
+            x = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"
+        "#;
+        let member = Subordinate::parse(text).unwrap();
+        let signed = |moment: &str| sign_statement(&federation, &member, at(moment));
+        let early = signed("2026-11-25T00:00:00Z").unwrap();
+        assert_eq!((early.expires, early.stale), (at("2026-11-26T00:00:00Z"), at("2026-11-25T12:00:00Z")));
+        assert_eq!(signed("2026-11-30T18:00:00Z").unwrap().expires, at("2026-12-01T00:00:00Z"));
+        assert!(signed("2026-12-01T00:00:00Z").unwrap_err().to_string().contains("approval has ended"));
+        let long = format!("{text}\n[metadata.x]\ny = \"{}\"", "a".repeat(50_000));
+        let error = sign_statement(&federation, &Subordinate::parse(&long).unwrap(), at("2026-11-25T00:00:00Z"));
+        assert!(error.unwrap_err().to_string().contains("65536 are the most"));
+    }
+}

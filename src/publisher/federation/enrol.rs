@@ -70,12 +70,17 @@ impl Offer {
         }
         let metadata = claims.get("metadata").and_then(Json::as_object).cloned().unwrap_or_default();
         let own = metadata.get("federation_entity").and_then(Json::as_object);
+        // They are shown and written to a file.
+        if let Some((odd, _)) = metadata.iter().find(|(name, _)| !is_plain(name)) {
+            return Err(format!("its entity type {odd:?} is not 1 to 128 visible ASCII characters"));
+        }
         let hints = claims.get("authority_hints").and_then(Json::as_array).unwrap_or_default();
+        let hints = hints.iter().filter_map(Json::as_str).filter(|hint| well_known(hint).is_ok());
         Ok(Self {
             entity_id: entity_id.to_owned(),
             entity_types: metadata.iter().map(|(name, _)| name.to_owned()).collect(),
             intermediate: own.is_some_and(|own| own.has("federation_fetch_endpoint")),
-            authority_hints: hints.iter().filter_map(Json::as_str).map(str::to_owned).collect(),
+            authority_hints: hints.map(str::to_owned).collect(),
             keys: keys.iter().map(pinned).collect::<Result<_, _>>()?,
             jwks: named.clone(),
         })
@@ -109,8 +114,13 @@ impl Offer {
 }
 
 fn pinned(key: &Jwk) -> Result<(String, Digest), String> {
-    let kid = key.kid().filter(|kid| !kid.is_empty()).ok_or("a key of its `jwks` has no `kid` (section 3.1.1)")?;
+    let kid = key.kid().filter(|kid| is_plain(kid));
+    let kid = kid.ok_or("a key of its `jwks` has no `kid` of 1 to 128 visible ASCII characters (section 3.1.1)")?;
     Ok((kid.to_owned(), *key.thumbprint()))
+}
+
+fn is_plain(text: &str) -> bool {
+    (1..=128).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 /// The claims before anything is verified: only good for finding the keys.
@@ -118,4 +128,61 @@ fn claimed(token: &str) -> Result<Object, String> {
     let payload = token.split('.').nth(1).unwrap_or_default();
     let payload = BASE64URL_NOPAD.decode(payload.as_bytes()).map_err(|_| "its payload is not strict base64url".to_owned())?;
     Json::parse_object(&payload).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::publisher::keys::issuer::IssuerKey;
+    use serde_json::{Value, json};
+
+    const ID: &str = "https://rp.example";
+
+    /// A configuration with one member changed; `null` leaves it out.
+    fn token(change: (&str, Value), typ: &str) -> String {
+        let key = IssuerKey::generate(Algorithm::ES256, Some("k")).unwrap();
+        let mut claims = json!({ "iss": ID, "sub": ID, "iat": 100, "exp": 200, "jwks": key.public_set(),
+            "authority_hints": ["https://ta.example", "\u{1b}[2J"], "metadata": { "openid_relying_party": {} } });
+        claims[change.0] = change.1;
+        let claims = Json::parse_object(claims.to_string().as_bytes()).unwrap();
+        let claims = claims.iter().filter(|(_, value)| **value != Json::Null);
+        key.sign(typ, &claims.map(|(name, value)| (name.to_owned(), value.clone())).collect()).unwrap()
+    }
+
+    #[track_caller]
+    fn check(change: (&str, Value), expect: Result<(), &str>) {
+        let read = Offer::read(&token(change.clone(), "entity-statement+jwt"), Some(ID), Timestamp::from_secs(150));
+        match (read, expect) {
+            (Ok(offer), Ok(())) => assert_eq!(offer.authority_hints, ["https://ta.example"]),
+            (Err(error), Err(expect)) => assert!(error.contains(expect), "{change:?}: {error}"),
+            (read, _) => panic!("{change:?}: {read:?}"),
+        }
+    }
+
+    #[test]
+    fn rules_of_a_configuration() {
+        let other = IssuerKey::generate(Algorithm::ES256, Some("k")).unwrap();
+        let unnamed =
+            json!({ "keys": [{ "kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo" }] });
+        check(("x", json!(1)), Ok(()));
+        check(("iss", json!("https://ta.example")), Err("no entity configuration"));
+        check(("sub", Value::Null), Err("it has no `sub`"));
+        check(("jwks", Value::Null), Err("it has no `jwks`"));
+        check(("jwks", other.public_set()), Err("does not verify"));
+        check(("jwks", unnamed), Err("no key of its `jwks` has its `kid`"));
+        check(("jwks", json!({ "keys": [{ "kty": "oct", "k": "AAAA", "kid": "k" }] })), Err("private or symmetric"));
+        check(("iat", json!(156)), Err("its `iat` is in the future"));
+        check(("exp", json!(150)), Err("it has ended"));
+        check(("exp", Value::Null), Err("it has no `exp`"));
+        check(("crit", json!(["x"])), Err("`crit`"));
+        check(("metadata", json!({ "\u{1b}[2J": {} })), Err("is not 1 to 128 visible"));
+        let wrong = Offer::read(&token(("x", json!(1)), "JWT"), None, Timestamp::from_secs(150)).unwrap_err();
+        assert!(wrong.contains("`typ`"), "{wrong}");
+        let other = Offer::read(
+            &token(("x", json!(1)), "entity-statement+jwt"),
+            Some("https://rp.example/"),
+            Timestamp::from_secs(150),
+        );
+        assert_eq!(other.unwrap_err(), "it is the configuration of https://rp.example");
+    }
 }
