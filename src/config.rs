@@ -55,6 +55,20 @@ pub struct Config {
     pub http: Http,
     /// `[telemetry]`
     pub telemetry: Telemetry,
+    /// `[publisher]`
+    pub publisher: Publisher,
+}
+
+/// `[publisher]`: the federation that we publish (`countersign publish`).
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Publisher {
+    /// The entity identifier that the directory must be of. Empty: whatever it is of.
+    pub entity_id: String,
+    /// The directory whose files are the truth.
+    pub dir: PathBuf,
+    /// Where `publish serve` listens: `host:port`.
+    pub listen: String,
 }
 
 /// `[fetch]`: how documents are fetched.
@@ -186,6 +200,7 @@ impl Default for Config {
             signals: BTreeMap::new(),
             http: Http::default(),
             telemetry: Telemetry::default(),
+            publisher: Publisher::default(),
         }
     }
 }
@@ -215,6 +230,12 @@ impl Default for Telemetry {
     fn default() -> Self {
         let (otlp, service_name) = (String::new(), "countersign".into());
         Self { otlp, service_name, resource: BTreeMap::new(), sample_ratio: 1.0, interval_s: 15 }
+    }
+}
+
+impl Default for Publisher {
+    fn default() -> Self {
+        Self { entity_id: String::new(), dir: "federation".into(), listen: "127.0.0.1:8660".into() }
     }
 }
 
@@ -301,7 +322,7 @@ impl Config {
     }
 
     fn relative_to(&mut self, directory: &Path) {
-        let paths = [&mut self.data_dir, &mut self.trust_anchors, &mut self.policies];
+        let paths = [&mut self.data_dir, &mut self.trust_anchors, &mut self.policies, &mut self.publisher.dir];
         for path in paths.into_iter().chain(&mut self.fetch.extra_roots) {
             *path = directory.join(&*path);
         }

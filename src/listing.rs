@@ -415,6 +415,7 @@ pub fn what(record: &Record) -> Option<String> {
         Record::Override(given) => format!("{} override {} until {}", given.sequence, given.client, given.until),
         Record::Erasure(erasure) => format!("addresses of {} days before {} were erased", erasure.days, erasure.before),
         Record::Transition(t) => format!("{} {} -> {}", t.client, t.from, t.to),
+        Record::Published(act) => format!("{} {} by {}", act.act, act.subject, act.by),
         Record::ListAlarm(alarm) => format!("{}: {}", alarm.uri, alarm.detail),
         Record::Signal(s) => format!("{} {} {}: {}", s.transmitter, short(&s.event), s.subjects.join(", "), s.outcome),
         Record::Change(change) => format!("{} changed {}", change.client, change.changed.join(" ")),

@@ -24,6 +24,7 @@ mod fleet;
 mod id;
 mod lists;
 mod overrides;
+mod published;
 mod signals;
 
 pub use events::{Changes, Erasure, Gap, Grant, Retention, RulesPart, ToolBinding};
@@ -33,6 +34,7 @@ pub use fleet::{Acknowledgement, FeedAlarm, FeedRef};
 pub use id::{DecisionId, LogMark};
 pub use lists::{ListAlarm, Transition};
 pub use overrides::{Override, Review};
+pub use published::Published;
 pub use signals::{Change, SignalEvent};
 
 /// A record.
@@ -95,6 +97,9 @@ pub enum Record {
     /// A client is not as it was.
     #[n(19)]
     Change(#[n(0)] Box<Change>),
+    /// A federation's publisher did something.
+    #[n(20)]
+    Published(#[n(0)] Box<Published>),
 }
 
 /// How a record says where a request came from.
@@ -310,7 +315,7 @@ pub struct NotARecord(String);
 
 impl Record {
     /// All that [`Self::kind`] says.
-    pub const KINDS: [&'static str; 20] = [
+    pub const KINDS: [&'static str; 21] = [
         "start",
         "resolution",
         "evaluation",
@@ -331,6 +336,7 @@ impl Record {
         "list_alarm",
         "signal",
         "change",
+        "published",
     ];
 
     /// The record's bytes.
@@ -374,6 +380,7 @@ impl Record {
             Self::ListAlarm(record) => record.at,
             Self::Signal(record) => record.at,
             Self::Change(record) => record.at,
+            Self::Published(record) => record.at,
         }
     }
 
@@ -401,6 +408,7 @@ impl Record {
             Self::ListAlarm(_) => "list_alarm",
             Self::Signal(_) => "signal",
             Self::Change(_) => "change",
+            Self::Published(_) => "published",
         }
     }
 

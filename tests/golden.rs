@@ -11,8 +11,8 @@ use countersign::evidence::LogReader;
 use countersign::judge::revocation::TargetKind;
 use countersign::record::{
     Acknowledgement, Change, ClientFacts, DecisionId, Erasure, Evaluation, ExhibitRef, FeedAlarm, FeedRef, Gap, Grant,
-    KnownRef, ListAlarm, OutcomeRef, Override, Record, Retention, Review, Revocation, RulesChange, RulesPart, SignalEvent,
-    Start, ToolBinding, Transition, Use,
+    KnownRef, ListAlarm, OutcomeRef, Override, Published, Record, Retention, Review, Revocation, RulesChange, RulesPart,
+    SignalEvent, Start, ToolBinding, Transition, Use,
 };
 use countersign::replay::Replay;
 use countersign::values::{Digest, Timestamp};
@@ -291,7 +291,23 @@ fn events() -> Vec<(&'static str, Record)> {
         ("tool-binding", Record::ToolBinding(Box::new(tools))),
         ("anchor-change", Record::AnchorChange(Box::new(part))),
         ("policy-change", Record::PolicyChange(Box::new(cut))),
+        ("published", Record::Published(Box::new(published(Some("left the federation"))))),
+        ("published-bare", Record::Published(Box::new(published(None)))),
     ]
+}
+
+fn published(reason: Option<&str>) -> Published {
+    let text = str::to_owned;
+    Published {
+        at: moment(),
+        act: text("remove"),
+        entity: text("https://ta.example"),
+        subject: text("https://rp.example"),
+        digest: digest("file"),
+        by: text("ann"),
+        ticket: text("FED-7"),
+        reason: reason.map(text),
+    }
 }
 
 fn given() -> Override {

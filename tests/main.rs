@@ -19,6 +19,7 @@ mod evidence;
 mod export;
 mod faults;
 mod federation;
+mod federation_publisher;
 mod fetch;
 mod fleet;
 mod fuzz_corpus;

@@ -16,6 +16,8 @@ use countersign::judge::profile::{Knob, Knobs, Profile};
 use countersign::judge::redirect::{PortRule, RedirectUri};
 use countersign::judge::x509::{Certificate, Chain, UnverifiedCrl};
 use countersign::judge::{Decision, Dossier, KillSet, Rules, RulesSource, Step, judge};
+use countersign::publisher::federation::enrol::Offer;
+use countersign::publisher::federation::{Approval, Subordinate};
 use countersign::values::freshness::Bounds;
 use countersign::values::json::Json;
 use countersign::values::url::Host;
@@ -41,6 +43,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("entity_statement", entity_statement),
     ("metadata_policy", metadata_policy),
     ("trust_chain", trust_chain),
+    ("entity_configuration", entity_configuration),
 ];
 
 const CLIENT: &str = "https://client.example.com/oauth/client.json";
@@ -393,4 +396,16 @@ fn check_no_chain(chain: &[String], subject: &EntityId) {
     let anchors = [anchor(subject.clone()), anchor(EntityId::parse("https://ta.example.org").expect("an id"))];
     let at = Timestamp::from_secs(1_800_000_000);
     assert!(verify_chain(chain, subject, &anchors, &Options::default(), at).is_err());
+}
+
+/// What an entity says about itself: one that can be enrolled has a file that can be read, with the keys that were shown.
+pub fn entity_configuration(data: &[u8]) {
+    let Ok(token) = std::str::from_utf8(data) else { return };
+    let Ok(offer) = Offer::read(token, None, Timestamp::from_secs(1_795_612_000)) else { return };
+    let day = |text: &str| text.parse().expect("a date");
+    let approval = Approval { by: "a".into(), ticket: "b".into(), on: day("2026-11-01"), until: day("2027-05-01") };
+    let file = offer.approved(approval).to_toml().expect("TOML");
+    let member = Subordinate::parse(&file).expect("a member");
+    let keys = member.claims().get("jwks").and_then(Json::as_object).and_then(|set| set.get("keys")).and_then(Json::as_array);
+    assert_eq!(keys.map(<[Json]>::len), Some(offer.keys.len()));
 }

@@ -141,7 +141,7 @@ enum Command {
     /// Check, test and compare policies
     #[command(subcommand)]
     Policy(policy::Policy),
-    /// What federations and registries give out: status lists
+    /// What federations and registries give out: entity statements, status lists
     #[command(subcommand)]
     Publish(publish::Publish),
     /// What is wrong with this installation, and what to do about it

@@ -171,6 +171,7 @@ fn request(url: &PublicUrl, purpose: Purpose, version: Version) -> Result<Reques
         Purpose::Jwks => "application/jwk-set+json, application/json",
         Purpose::StatusList => "application/statuslist+jwt",
         Purpose::Crl => "application/pkix-crl, */*;q=0.1",
+        Purpose::EntityStatement => "application/entity-statement+jwt",
     };
     let coding = if may_be_packed(purpose) { "gzip, identity;q=0.5" } else { "identity" };
     let authority = url.origin().split_once("://").unwrap_or_default().1;

@@ -19,6 +19,7 @@ mod auth;
 mod body;
 mod decisions;
 mod evidence;
+pub mod federation;
 mod health;
 mod inventory;
 mod kill_log;

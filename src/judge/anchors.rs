@@ -15,8 +15,8 @@ use super::jwk::Algorithm;
 
 mod file;
 mod x509;
-pub(crate) use file::algorithms;
 pub use file::{AnchorError, AnchorFile, parse, referenced_files};
+pub(crate) use file::{algorithms, moment};
 pub use x509::X509Anchor;
 
 /// A trust anchor.

@@ -24,11 +24,14 @@ pub enum Purpose {
     StatusList,
     /// A certificate revocation list in DER (RFC 5280 section 4.2.1.13).
     Crl,
+    /// An entity statement (OpenID Federation 1.1 section 3). No decision rests on one yet: the publisher enrols members by it.
+    EntityStatement,
 }
 
 impl Purpose {
     /// Every purpose.
-    pub const ALL: [Self; 4] = [Self::MetadataDocument, Self::Jwks, Self::StatusList, Self::Crl];
+    pub const ALL: [Self; 5] =
+        [Self::MetadataDocument, Self::Jwks, Self::StatusList, Self::Crl, Self::EntityStatement];
 
     /// Stable name, used in records and dossiers.
     #[must_use]
@@ -38,6 +41,7 @@ impl Purpose {
             Self::Jwks => "jwks",
             Self::StatusList => "status_list",
             Self::Crl => "crl",
+            Self::EntityStatement => "entity_statement",
         }
     }
 
@@ -56,6 +60,8 @@ pub const JWKS_MAX_BYTES: usize = 65_536;
 /// Longest body that a record names by one digest: what the log keeps as one blob. A longer one, a certificate revocation list of a large
 /// authority, is named by those of its parts as well.
 pub const PART_MAX_BYTES: usize = 1_000_000;
+/// Largest entity statement in bytes: a trust anchor's with some dozen keys and trust marks has 50 kB.
+pub const ENTITY_STATEMENT_MAX_BYTES: usize = 524_288;
 
 /// A document that is wanted.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

@@ -140,7 +140,7 @@ impl<'a> UnverifiedJws<'a> {
     ///
     /// # Errors
     /// As [`Self::parse`].
-    pub(super) fn parse_within(compact: &'a str, most: usize) -> Result<Self, Refusal> {
+    pub(crate) fn parse_within(compact: &'a str, most: usize) -> Result<Self, Refusal> {
         let malformed = |detail: &str| Refusal::new(Code::JoseMalformed, Check::JoseForm, detail);
         if compact.len() > most {
             return Err(malformed(&format!("it is longer than {most} bytes")));
@@ -273,7 +273,7 @@ pub fn claimed_issuer(compact: &str) -> Option<String> {
 
 /// A NumericDate (RFC 7519 section 2), as whole seconds up to the year 9999. josekit's accessors panic on 1e300; a fraction is legal and
 /// of no use here.
-pub(super) fn numeric_date(claims: &Object, name: &str) -> Result<Option<Timestamp>, String> {
+pub(crate) fn numeric_date(claims: &Object, name: &str) -> Result<Option<Timestamp>, String> {
     match claims.get(name) {
         None => Ok(None),
         Some(Json::Integer(seconds)) if *seconds <= Timestamp::MAX.as_secs() => Ok(Some(Timestamp::from_secs(*seconds))),

@@ -9,7 +9,7 @@ use super::{Entry, Inner, Service};
 use crate::evidence::{AppendError, EvidenceLog, LogReader, ReadError};
 use crate::judge::policy::Permit;
 use crate::judge::{Decision, Rules};
-use crate::record::{Erasure, Grant, Record, Retention, RulesPart, ToolBinding};
+use crate::record::{Erasure, Grant, Published, Record, Retention, RulesPart, ToolBinding};
 use crate::retention::Retained;
 use crate::values::{Digest, Timestamp};
 
@@ -107,6 +107,15 @@ impl Service {
     /// When the record cannot be made durable.
     pub async fn record_erasure(&self, before: Timestamp, days: u64) -> Result<(), AppendError> {
         let record = Record::Erasure(Erasure { at: self.now(), before, days });
+        self.0.ledger.append(&record, &[]).await.map(|_| ())
+    }
+
+    /// Puts an act of publishing on record, at this time.
+    ///
+    /// # Errors
+    /// When the record cannot be made durable.
+    pub async fn record_published(&self, act: Published) -> Result<(), AppendError> {
+        let record = Record::Published(Box::new(Published { at: self.now(), ..act }));
         self.0.ledger.append(&record, &[]).await.map(|_| ())
     }
 

@@ -1,8 +1,6 @@
 //! `anchors keygen`
 
-use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
@@ -10,6 +8,7 @@ use crate::cli::Outcome;
 use crate::cli::context::{Context, json_text};
 use crate::cli::failure::Failure;
 use countersign::judge::jwk::Algorithm;
+use countersign::publisher::keys::file as key_file;
 use countersign::publisher::keys::issuer::IssuerKey;
 
 const EXAMPLES: &str = "\
@@ -38,7 +37,7 @@ pub(crate) struct Keygen {
 /// Algorithms that new keys may have.
 #[derive(Clone, Copy, Default, ValueEnum)]
 #[expect(clippy::upper_case_acronyms, reason = "the names of the JOSE registry")]
-enum KeyAlgorithm {
+pub(crate) enum KeyAlgorithm {
     #[default]
     #[value(name = "ES256")]
     ES256,
@@ -51,7 +50,7 @@ enum KeyAlgorithm {
 }
 
 impl KeyAlgorithm {
-    const fn algorithm(self) -> Algorithm {
+    pub(crate) const fn algorithm(self) -> Algorithm {
         match self {
             Self::ES256 => Algorithm::ES256,
             Self::EDDSA => Algorithm::EdDSA,
@@ -65,7 +64,8 @@ impl Keygen {
     pub(crate) fn run(&self, context: &Context) -> Result<Outcome, Failure> {
         let key = IssuerKey::generate(self.alg.algorithm(), self.kid.as_deref());
         let key = key.map_err(|error| Failure::new("keygen", error, "nothing was written"))?;
-        write_private(&self.out, &key.to_private_jwk())?;
+        let advice = "choose another name with --out; keys are never overwritten";
+        key_file::create(&self.out, &key).map_err(|error| Failure::new(self.out.display(), error, advice))?;
         let place = self.out.display();
         if context.global.json {
             let report = serde_json::json!({
@@ -79,29 +79,5 @@ impl Keygen {
             outcome.notes.push(format!("private key {} written to {place} (0600); below is what to publish", key.kid()));
         }
         Ok(outcome)
-    }
-}
-
-/// Creates the file for its owner alone and with nothing in it before, so that no one can have it open already.
-fn write_private(path: &Path, text: &str) -> Result<(), Failure> {
-    let advice = "choose another name with --out; keys are never overwritten";
-    let fail = |error: std::io::Error| Failure::new(path.display(), error, advice);
-    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(fail)?;
-    file.write_all(text.as_bytes()).and_then(|()| file.write_all(b"\n")).and_then(|()| file.sync_all()).map_err(fail)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::os::unix::fs::PermissionsExt as _;
-
-    #[test]
-    fn a_key_is_for_its_owner_and_is_not_overwritten() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("k.jwk");
-        write_private(&path, "{}").unwrap();
-        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        let error = write_private(&path, "{}").unwrap_err().to_string();
-        assert!(error.contains("exists") && error.contains("--out"), "{error}");
     }
 }

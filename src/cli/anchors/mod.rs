@@ -14,7 +14,7 @@ use super::failure::Failure;
 use super::paint::Mark;
 
 mod check;
-mod keygen;
+pub(crate) mod keygen;
 mod list;
 mod sign;
 

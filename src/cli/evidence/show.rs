@@ -150,6 +150,8 @@ fn fields(record: &Record) -> Value {
         }
         Record::Change(r) => json!({ "at": r.at, "evaluation": r.evaluation, "client": r.client, "anchor": r.anchor,
             "changed": r.changed }),
+        Record::Published(r) => json!({ "at": r.at, "act": r.act, "entity": r.entity, "subject": r.subject, "digest": r.digest,
+            "by": r.by, "ticket": r.ticket, "reason": r.reason }),
         Record::Retention(r) => json!({ "at": r.at, "before": r.before, "deleted": r.deleted }),
         Record::Erasure(r) => json!({ "at": r.at, "before": r.before, "days": r.days }),
         Record::Acknowledgement(r) => json!({ "at": r.at, "replica": r.replica, "caller": r.caller, "first": r.first,

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use serde_json::json;
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::Outcome;
 use crate::cli::args;
 use crate::cli::context::{Context, json_text, read_file};
 use crate::cli::failure::Failure;
+use crate::cli::publish::until_told;
 use countersign::clock::SystemClock;
 use countersign::http::status_lists;
 use countersign::publisher::keys::issuer::IssuerKey;
@@ -177,15 +177,8 @@ impl Serve {
         let cannot = |error: std::io::Error| Failure::new("cannot listen", error, "choose another address with --listen");
         let listener = tokio::net::TcpListener::bind(&self.listen).await.map_err(cannot)?;
         let address = listener.local_addr().map_err(cannot)?;
-        let mut terminate = signal(SignalKind::terminate()).map_err(cannot)?;
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot)?;
+        let stop = until_told().map_err(cannot)?;
         crate::cli::to_stderr(&format!("listening on http://{address}/status-lists"));
-        let stop = async move {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-        };
         status_lists::serve(listener, lists, key, Arc::new(SystemClock), stop).await.map_err(cannot)?;
         Ok(Outcome::done(String::new()))
     }

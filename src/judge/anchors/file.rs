@@ -255,7 +255,11 @@ fn approval(toml: &ApprovalToml) -> Result<Approval, String> {
     Ok(Approval { by: toml.by.clone(), ticket: toml.ticket.clone(), on, until })
 }
 
-fn moment(value: &toml::value::Datetime, name: &str, day_adds: Duration) -> Result<Timestamp, String> {
+/// A date or a moment. A date without a time is its midnight, plus `day_adds`.
+///
+/// # Errors
+/// Names the key.
+pub(crate) fn moment(value: &toml::value::Datetime, name: &str, day_adds: Duration) -> Result<Timestamp, String> {
     let text = value.to_string();
     let fail = || format!("{name}: {text} is not a date or a date and time with offset");
     if value.date.is_none() {

@@ -1,5 +1,6 @@
 //! Private keys. No other file holds one, so this is the file to read when asking where a key could leak.
 
+pub mod file;
 pub mod issuer;
 pub mod log;
 
