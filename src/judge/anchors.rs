@@ -13,8 +13,10 @@ use super::finding::{Check, Refusal};
 use super::jose::KeySet;
 use super::jwk::Algorithm;
 
+mod federation;
 mod file;
 mod x509;
+pub use federation::FederationAnchor;
 pub use file::{AnchorError, AnchorFile, parse, referenced_files};
 pub(crate) use file::{algorithms, moment};
 pub use x509::X509Anchor;
@@ -59,6 +61,8 @@ pub enum AnchorKind {
     },
     /// A trust community whose certificates lead to clients.
     X509(Box<X509Anchor>),
+    /// A trust anchor of an OpenID Federation.
+    Federation(Box<FederationAnchor>),
 }
 
 /// Where an issuer's keys are.
@@ -171,7 +175,7 @@ impl Anchor {
             AnchorKind::Web { client_ids, origins } => {
                 client_ids.iter().any(|own| own == id.as_str()) || origins.iter().any(|pattern| pattern.matches(id.url()))
             }
-            AnchorKind::StatementIssuer { .. } | AnchorKind::X509(_) => false,
+            AnchorKind::StatementIssuer { .. } | AnchorKind::X509(_) | AnchorKind::Federation(_) => false,
         }
     }
 

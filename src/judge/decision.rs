@@ -29,6 +29,8 @@ pub enum Method {
     DocumentAndStatement,
     /// From a statement that it signed itself, with a key that certificates lead from to an anchor.
     X509,
+    /// From the trust chain of a federation.
+    Federation,
 }
 
 impl Method {
@@ -40,6 +42,7 @@ impl Method {
             Self::SoftwareStatement => "software_statement",
             Self::DocumentAndStatement => "metadata_document+software_statement",
             Self::X509 => "x509",
+            Self::Federation => "federation_entity",
         }
     }
 
@@ -48,7 +51,7 @@ impl Method {
     pub const fn assurance(self) -> &'static str {
         match self {
             Self::MetadataDocument => "self_asserted",
-            Self::SoftwareStatement | Self::DocumentAndStatement | Self::X509 => "vouched",
+            Self::SoftwareStatement | Self::DocumentAndStatement | Self::X509 | Self::Federation => "vouched",
         }
     }
 }

@@ -30,8 +30,7 @@ pub enum Purpose {
 
 impl Purpose {
     /// Every purpose.
-    pub const ALL: [Self; 5] =
-        [Self::MetadataDocument, Self::Jwks, Self::StatusList, Self::Crl, Self::EntityStatement];
+    pub const ALL: [Self; 5] = [Self::MetadataDocument, Self::Jwks, Self::StatusList, Self::Crl, Self::EntityStatement];
 
     /// Stable name, used in records and dossiers.
     #[must_use]

@@ -21,6 +21,7 @@ mod cimd;
 pub mod decision;
 pub mod delegation;
 pub mod dossier;
+mod entity;
 pub mod federation;
 pub mod finding;
 pub mod grant;
@@ -166,6 +167,9 @@ fn resolve(case: &mut Case<'_>, request: &Request) -> Result<Resolved, Stop> {
         .map_err(|error| Refusal::new(error.code, Check::RequestReference, error.detail))?;
     match reference {
         ClientRef::MetadataDocument { id, statement } => cimd::resolve(case, &id, statement.as_deref()),
+        ClientRef::FederationEntity { id, chain, anchors } => {
+            entity::resolve(case, &entity::Named { id: &id, chain: &chain, anchors: &anchors })
+        }
         ClientRef::SoftwareStatement { jws, id } => match udap::speaks_for_itself(case, &jws) {
             true => udap::resolve(case, &jws, id.as_deref()),
             false => statement::resolve(case, &jws, id.as_deref()),

@@ -25,7 +25,7 @@ pub enum Kind {
     MetadataDocument,
     /// A software statement (RFC 7591 section 2.3).
     SoftwareStatement,
-    /// An OpenID Federation entity identifier. Not verified by this version.
+    /// An OpenID Federation entity identifier.
     FederationEntity,
     /// A SPIFFE ID. Not verified by this version.
     Spiffe,
@@ -64,9 +64,12 @@ pub struct Client {
     /// A software statement, compact JWS.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub software_statement: Option<String>,
-    /// A federation trust chain. Not verified by this version.
+    /// A federation trust chain: an input that is verified, and never takes the place of what was fetched.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub trust_chain: Vec<String>,
+    /// The trust anchors to look for a chain to, by entity identifier; all that are configured when there are none here.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub trust_anchors: Vec<String>,
     /// Proof that the client holds its key. Not verified by this version.
     #[serde(default, deserialize_with = "optional", skip_serializing_if = "Option::is_none")]
     pub proof: Option<Proof>,
@@ -201,6 +204,9 @@ impl Request {
         if self.client.trust_chain.len() > 16 || self.client.trust_chain.iter().any(|jws| jws.len() > JWS_MAX_BYTES) {
             return invalid("client.trust_chain", "more than 16 statements, or one longer than 16,384 bytes");
         }
+        if self.client.trust_anchors.len() > 16 || self.client.trust_anchors.iter().any(|id| id.len() > TEXT_MAX_BYTES) {
+            return invalid("client.trust_anchors", "more than 16 identifiers, or one longer than 1,024 bytes");
+        }
         if self.client.proof.as_ref().is_some_and(|proof| proof.value.len() > JWS_MAX_BYTES || proof.kind.len() > 64) {
             return invalid("client.proof", "longer than 16,384 bytes");
         }
@@ -253,6 +259,15 @@ pub enum ClientRef {
         /// A statement that must hold too.
         statement: Option<String>,
     },
+    /// An entity of a federation.
+    FederationEntity {
+        /// The entity identifier, as written.
+        id: String,
+        /// A chain that came along.
+        chain: Vec<String>,
+        /// The trust anchors that it is limited to; empty for all.
+        anchors: Vec<String>,
+    },
     /// A software statement that speaks for itself.
     SoftwareStatement {
         /// The compact JWS.
@@ -286,15 +301,24 @@ impl ClientRef {
         let unsupported = |what: &str| {
             Err(NotAReference { code: Code::RequestUnsupported, detail: format!("{what} is not verified by this version") })
         };
-        if !client.trust_chain.is_empty() {
-            return unsupported("client.trust_chain");
-        }
         if client.proof.is_some() {
             return unsupported("client.proof");
         }
         let statement = client.software_statement.clone();
         match (client.kind, client.id.as_deref(), statement) {
-            (Some(Kind::FederationEntity), ..) => unsupported("kind federation_entity"),
+            (Some(Kind::FederationEntity), Some(id), None) => Ok(Self::FederationEntity {
+                id: id.to_owned(),
+                chain: client.trust_chain.clone(),
+                anchors: client.trust_anchors.clone(),
+            }),
+            (Some(Kind::FederationEntity), ..) => Err(NotAReference {
+                code: Code::RequestUnsupported,
+                detail: "kind federation_entity needs `client.id`, and no software statement beside it".into(),
+            }),
+            _ if !client.trust_chain.is_empty() || !client.trust_anchors.is_empty() => Err(NotAReference {
+                code: Code::RequestUnsupported,
+                detail: "`client.trust_chain` and `client.trust_anchors` are for kind federation_entity".into(),
+            }),
             (Some(Kind::Spiffe), ..) => unsupported("kind spiffe"),
             (Some(Kind::Attested), ..) => unsupported("kind attested"),
             (Some(Kind::MetadataDocument), id, statement) => {
@@ -321,7 +345,10 @@ impl ClientRef {
     #[must_use]
     pub fn document_key(client: &Client) -> Option<Digest> {
         let id = client.id.as_deref().filter(|id| id.starts_with("https:"))?;
-        let alone = client.software_statement.is_none() && client.trust_chain.is_empty() && client.proof.is_none();
+        let alone = client.software_statement.is_none()
+            && client.trust_chain.is_empty()
+            && client.trust_anchors.is_empty()
+            && client.proof.is_none();
         let document = matches!(client.kind, None | Some(Kind::MetadataDocument));
         (alone && document).then(|| key(b"metadata_document", id, None))
     }
@@ -332,6 +359,12 @@ impl ClientRef {
         match self {
             Self::MetadataDocument { id, statement } => key(b"metadata_document", id.as_str(), statement.as_deref()),
             Self::SoftwareStatement { jws, id } => key(b"software_statement", jws, id.as_deref()),
+            Self::FederationEntity { id, chain, anchors } => {
+                let lists =
+                    [chain, anchors].map(|list| Digest::of_parts(&list.iter().map(String::as_bytes).collect::<Vec<_>>()));
+                let [chain, anchors] = &lists;
+                Digest::of_parts(&[b"federation_entity", id.as_bytes(), chain.as_bytes(), anchors.as_bytes()])
+            }
         }
     }
 
@@ -340,6 +373,7 @@ impl ClientRef {
     pub fn named_id(&self) -> Option<&str> {
         match self {
             Self::MetadataDocument { id, .. } => Some(id.as_str()),
+            Self::FederationEntity { id, .. } => Some(id),
             Self::SoftwareStatement { id, .. } => id.as_deref(),
         }
     }
@@ -350,6 +384,7 @@ impl ClientRef {
         match self {
             Self::MetadataDocument { statement, .. } => statement.as_deref(),
             Self::SoftwareStatement { jws, .. } => Some(jws),
+            Self::FederationEntity { .. } => None,
         }
     }
 }
@@ -395,6 +430,7 @@ mod tests {
         ClientRef::identify(&client, |_| covered).map_err(|e| e.code).map(|reference| match reference {
             ClientRef::MetadataDocument { statement: None, .. } => "document",
             ClientRef::MetadataDocument { statement: Some(_), .. } => "document+statement",
+            ClientRef::FederationEntity { .. } => "entity",
             ClientRef::SoftwareStatement { id: None, .. } => "statement",
             ClientRef::SoftwareStatement { id: Some(_), .. } => "statement about id",
         })

@@ -3,6 +3,7 @@
 
 mod attacks;
 mod chains;
+mod decided;
 mod discovery;
 mod made;
 mod marks;

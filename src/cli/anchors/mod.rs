@@ -50,6 +50,7 @@ pub(crate) const fn kind(anchor: &Anchor) -> &'static str {
         AnchorKind::Web { .. } => "web",
         AnchorKind::StatementIssuer { .. } => "statement-issuer",
         AnchorKind::X509(_) => "x509",
+        AnchorKind::Federation(_) => "openid-federation",
     }
 }
 
@@ -116,6 +117,12 @@ fn covers(anchor: &Anchor) -> Vec<(&'static str, String)> {
             rows.extend(community.crl_hosts.iter().map(|host| ("crl host", host.clone())));
             rows
         }
+        AnchorKind::Federation(federation) => {
+            let mut rows = vec![("entity", federation.root.id.to_string())];
+            rows.extend(federation.root.keys.iter().map(|key| ("key", key.thumbprint().base64url())));
+            rows.extend(federation.trust_marks_required.iter().map(|mark| ("requires", mark.clone())));
+            rows
+        }
     }
 }
 
@@ -167,6 +174,11 @@ fn json(anchor: &Anchor, at: Timestamp) -> serde_json::Value {
                 "crls": community.crls.iter().map(ToString::to_string).collect::<Vec<_>>(), "crl_hosts": community.crl_hosts,
             })
         }
+        AnchorKind::Federation(federation) => serde_json::json!({
+            "entity_id": federation.root.id.as_str(), "max_path_length": federation.root.max_path_length,
+            "keys": federation.root.keys.iter().map(|key| key.thumbprint().base64url()).collect::<Vec<_>>(),
+            "trust_marks_required": federation.trust_marks_required,
+        }),
     };
     let source: serde_json::Map<String, serde_json::Value> =
         sources(anchor).into_iter().map(|(name, values)| (name.to_owned(), values.into())).collect();

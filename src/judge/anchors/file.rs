@@ -13,6 +13,7 @@ use crate::values::{PublicUrl, Timestamp};
 use super::super::delegation::DEPTH_MAX;
 use super::super::jose::KeySet;
 use super::super::jwk::Algorithm;
+use super::federation::FederationToml;
 use super::x509::X509Toml;
 use super::{
     Anchor, AnchorKind, Approval, Attributes, KeySource, OnUnknown, OriginPattern, Pattern, RevocationRule, SourceRule, Vouches,
@@ -54,6 +55,7 @@ struct Toml {
     web: Option<WebToml>,
     statement: Option<StatementToml>,
     x509: Option<X509Toml>,
+    federation: Option<FederationToml>,
 }
 
 #[derive(Deserialize)]
@@ -124,10 +126,11 @@ const LONGEST_LIFETIME: Duration = Duration::from_secs(366 * 24 * 3600);
 /// # Errors
 /// As [`parse`], for what is needed to tell.
 pub fn referenced_files(file: &AnchorFile) -> Result<Vec<String>, AnchorError> {
-    let Toml { statement, x509, .. } = read(file)?;
+    let Toml { statement, x509, federation, .. } = read(file)?;
     let keys = statement.and_then(|statement| statement.jwks_file);
+    let keys = keys.into_iter().chain(federation.and_then(|federation| federation.jwks_file));
     let certificates = x509.map(|x509| std::iter::once(x509.roots).chain(x509.crl_files)).into_iter().flatten();
-    Ok(keys.into_iter().chain(certificates).collect())
+    Ok(keys.chain(certificates).collect())
 }
 
 /// Reads one anchor. `files` holds the files that it refers to, by the name it uses.
@@ -140,16 +143,20 @@ pub fn parse(file: &AnchorFile, files: &BTreeMap<String, String>) -> Result<Anch
     if toml.id.is_empty() || toml.id.len() > 128 || !toml.id.bytes().all(|b| b.is_ascii_graphic()) {
         return Err(fail("`id` must be 1 to 128 visible ASCII characters".into()));
     }
-    let kind = match (toml.kind.as_str(), toml.web, toml.statement, toml.x509) {
-        ("web", Some(web), None, None) => web_kind(web).map_err(fail)?,
-        ("statement-issuer", None, Some(statement), None) => statement_kind(statement, files).map_err(fail)?,
+    let kind = match (toml.kind.as_str(), toml.web, toml.statement, toml.x509, toml.federation) {
+        ("web", Some(web), None, None, None) => web_kind(web).map_err(fail)?,
+        ("statement-issuer", None, Some(statement), None, None) => statement_kind(statement, files).map_err(fail)?,
         ("web", ..) => return Err(fail("kind `web` needs `[web]` and no other section of a kind".into())),
         ("statement-issuer", ..) => {
             return Err(fail("kind `statement-issuer` needs `[statement]` and no other section of a kind".into()));
         }
-        ("x509", None, None, Some(x509)) => x509.kind(files).map_err(fail)?,
+        ("x509", None, None, Some(x509), None) => x509.kind(files).map_err(fail)?,
         ("x509", ..) => return Err(fail("kind `x509` needs `[x509]` and no other section of a kind".into())),
-        ("openid-federation" | "spiffe" | "attester", ..) => {
+        ("openid-federation", None, None, None, Some(federation)) => federation.kind(files).map_err(fail)?,
+        ("openid-federation", ..) => {
+            return Err(fail("kind `openid-federation` needs `[federation]` and no other section of a kind".into()));
+        }
+        ("spiffe" | "attester", ..) => {
             return Err(fail(format!("kind `{}` is not supported by this version; move the file away", toml.kind)));
         }
         (other, ..) => return Err(fail(format!("kind {other:?} is unknown"))),
