@@ -108,6 +108,13 @@ DelegationScope "delegation.scope" "PRODUCT R7" No "unapproved_software_statemen
 DelegationTool "delegation.tool" "PRODUCT R7" No "unapproved_software_statement" "The statement has a tool that its parent does not have." "Name tools of the parent only, or leave `tools` out to have the same.";
 DelegationClass "delegation.class" "PRODUCT R7" No "unapproved_software_statement" "The statement's class is not one that its parent may hand on." "Leave `client_class` out; a broker's children name a class of the anchor other than `broker`.";
 DelegationBrokerActs "delegation.broker_acts" "PRODUCT R5" No "unauthorized_client" "A broker asks for itself; it may vouch and never act." "Let the broker launch a client of another class, with keys of its own, and ask for that.";
+X509Malformed "x509.malformed" "RFC 7515 4.1.6" No "invalid_software_statement" "The statement's `x5c` is not a chain of certificates, each signed by the next." "Put the leaf first, in standard base64, and each issuer after it.";
+X509Untrusted "x509.untrusted" "RFC 5280 6.1" No "unapproved_software_statement" "The certificate path does not hold, or does not end at a root of an `x509` anchor." "Include every intermediate in `x5c`; if the community deserves it, add an `x509` anchor for its root.";
+X509Leaf "x509.leaf" "RFC 5280 4.2.1.3" No "unapproved_software_statement" "The leaf certificate may not sign statements." "Use an end-entity certificate whose `keyUsage` is `digitalSignature`.";
+X509Name "x509.name" "UDAP DCR 4.3" No "invalid_software_statement" "The statement's `iss` is not a URI among the leaf certificate's alternative names." "Set `iss` and `sub` to such a URI, character for character.";
+X509Cancelled "x509.cancelled" "UDAP DCR 6" No "unapproved_software_statement" "The client cancels itself: its statement has empty `grant_types`." "Present a statement with grant types to be a client again.";
+X509Metadata "x509.metadata" "UDAP DCR 4.4" No "invalid_client_metadata" "The statement's parameters are not those of a UDAP client." "Correct the parameter that the detail names.";
+X509RedirectUris "x509.redirect_uris" "UDAP DCR 4.4" No "invalid_redirect_uri" "The statement's redirect URIs are not those of a UDAP client." "Name one https redirect URI or more with `authorization_code`, and none without it.";
 FederationEntityId "federation.entity_id" "OIDF 1.2" No "invalid_client" "An entity identifier is not an https URL with a host and without query and fragment." "Use an https URL with host, optional port and path, and nothing else.";
 FederationStatement "federation.statement" "OIDF 3.1" No "invalid_trust_chain" "An entity statement lacks a claim, or has one of the wrong form or in the wrong kind of statement." "Ask whoever issued the statement that the detail names.";
 FederationType "federation.type" "OIDF 3" No "invalid_trust_chain" "An entity statement is not of the type `entity-statement+jwt`." "Ask whoever issued it to set `typ`, and the content type of the answer.";
@@ -201,7 +208,7 @@ mod tests {
     #[test]
     fn names_are_unique_and_in_stage_order() {
         // CONTRACT section 5 fixes the order of stages; a denial reports the first.
-        const STAGES: [&str; 19] = [
+        const STAGES: [&str; 20] = [
             "ok",
             "request",
             "client_id",
@@ -212,6 +219,7 @@ mod tests {
             "jose",
             "statement",
             "delegation",
+            "x509",
             "federation",
             "proof",
             "anchor",
