@@ -44,6 +44,7 @@ mod status;
 mod support;
 mod telemetry;
 mod tidy;
+mod udap;
 mod verified;
 mod world;
 mod x509;

@@ -19,6 +19,7 @@ use crate::judge::dossier::{
     Absence, ENTITY_STATEMENT_MAX_BYTES, Exhibit, JWKS_MAX_BYTES, Locator, Outcome, Purpose, Response, Want,
 };
 use crate::judge::status::STATUS_LIST_MAX_BYTES;
+use crate::judge::x509::crl::CRL_MAX_BYTES;
 use crate::values::Timestamp;
 use crate::values::freshness::Bounds;
 
@@ -259,6 +260,7 @@ impl Inner {
             Purpose::MetadataDocument => self.document_max_bytes,
             Purpose::Jwks => self.jwks_max_bytes,
             Purpose::StatusList => STATUS_LIST_MAX_BYTES,
+            Purpose::Crl => CRL_MAX_BYTES,
             Purpose::EntityStatement => ENTITY_STATEMENT_MAX_BYTES,
         };
         self.counters.sent();
