@@ -123,7 +123,7 @@ async fn fetched(entity_id: &str, config: &Config) -> Result<String, Failure> {
     let place = url.as_str().to_owned();
     let fail = |what: String| Failure::new(&place, what, advice);
     let fetcher = Fetcher::new(fetch_options(config), Arc::new(SystemClock)).map_err(|error| fail(error.to_string()))?;
-    let want = Want { locator: Locator { url, purpose: Purpose::EntityStatement }, checked_after: None, keys: None };
+    let want = Want { locator: Locator { url, purpose: Purpose::EntityStatement }, checked_after: None, signer: None };
     let exhibit = fetcher.fulfil(&want).await;
     match &exhibit.outcome {
         Came::Absent(_, why) => Err(fail(why.clone())),
