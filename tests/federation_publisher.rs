@@ -3,7 +3,7 @@
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
 use std::time::Duration;
 
 use countersign::archive::DataDir;
@@ -35,8 +35,8 @@ fn check(dir: &Path, line: &str, code: i32, says: &str) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// `publish serve`, until it is dropped.
-struct Server(Child, SocketAddr);
+/// `publish serve`, until it is dropped. Somebody has to hold its log: a process whose log nobody reads is ended.
+struct Server(Child, SocketAddr, BufReader<ChildStderr>);
 
 impl Server {
     fn start(dir: &Path) -> Self {
@@ -44,9 +44,10 @@ impl Server {
         command.args(["publish", "serve", "--listen", "127.0.0.1:0"]).current_dir(dir).env_clear();
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
-        BufReader::new(child.stderr.take().unwrap()).read_line(&mut line).unwrap();
+        let mut log = BufReader::new(child.stderr.take().unwrap());
+        log.read_line(&mut line).unwrap();
         let address = line.trim().rsplit("//").next().unwrap().split('/').next().unwrap();
-        Self(child, address.parse().unwrap_or_else(|_| panic!("{line}")))
+        Self(child, address.parse().unwrap_or_else(|_| panic!("{line}")), log)
     }
 
     async fn get(&self, path: &str) -> Reply {
