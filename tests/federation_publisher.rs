@@ -36,7 +36,11 @@ fn check(dir: &Path, line: &str, code: i32, says: &str) -> String {
 }
 
 /// `publish serve`, until it is dropped. Somebody has to hold its log: a process whose log nobody reads is ended.
-struct Server(Child, SocketAddr, BufReader<ChildStderr>);
+struct Server {
+    child: Child,
+    address: SocketAddr,
+    _log: BufReader<ChildStderr>,
+}
 
 impl Server {
     fn start(dir: &Path) -> Self {
@@ -47,18 +51,18 @@ impl Server {
         let mut log = BufReader::new(child.stderr.take().unwrap());
         log.read_line(&mut line).unwrap();
         let address = line.trim().rsplit("//").next().unwrap().split('/').next().unwrap();
-        Self(child, address.parse().unwrap_or_else(|_| panic!("{line}")), log)
+        Self { child, address: address.parse().unwrap_or_else(|_| panic!("{line}")), _log: log }
     }
 
     async fn get(&self, path: &str) -> Reply {
-        call(self.1, "GET", path, &[], "").await.unwrap()
+        call(self.address, "GET", path, &[], "").await.unwrap()
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
@@ -168,9 +172,9 @@ async fn each_endpoint_by_question() {
     check("/federation/list?trust_marked=true", 400, "unsupported_parameter").await;
     check("/federation/list?trust_mark_type=https://ta.example/m", 400, "unsupported_parameter").await;
     check("/federation/resolve", 404, "not_found").await;
-    let reply = call(server.1, "POST", "/federation/fetch", &[], "").await.unwrap();
+    let reply = call(server.address, "POST", "/federation/fetch", &[], "").await.unwrap();
     assert_eq!((reply.status, reply.json()["error"].as_str()), (405, Some("invalid_request")));
-    let packed = call(server.1, "GET", "/federation/list", &[("accept-encoding", "gzip")], "").await.unwrap();
+    let packed = call(server.address, "GET", "/federation/list", &[("accept-encoding", "gzip")], "").await.unwrap();
     assert_eq!((packed.status, packed.header("content-encoding")), (200, "gzip"));
 }
 
