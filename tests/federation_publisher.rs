@@ -3,7 +3,7 @@
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
 use std::time::Duration;
 
 use countersign::archive::DataDir;
@@ -35,8 +35,12 @@ fn check(dir: &Path, line: &str, code: i32, says: &str) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// `publish serve`, until it is dropped.
-struct Server(Child, SocketAddr);
+/// `publish serve`, until it is dropped. Somebody has to hold its log: a process whose log nobody reads is ended.
+struct Server {
+    child: Child,
+    address: SocketAddr,
+    _log: BufReader<ChildStderr>,
+}
 
 impl Server {
     fn start(dir: &Path) -> Self {
@@ -44,20 +48,21 @@ impl Server {
         command.args(["publish", "serve", "--listen", "127.0.0.1:0"]).current_dir(dir).env_clear();
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
-        BufReader::new(child.stderr.take().unwrap()).read_line(&mut line).unwrap();
+        let mut log = BufReader::new(child.stderr.take().unwrap());
+        log.read_line(&mut line).unwrap();
         let address = line.trim().rsplit("//").next().unwrap().split('/').next().unwrap();
-        Self(child, address.parse().unwrap_or_else(|_| panic!("{line}")))
+        Self { child, address: address.parse().unwrap_or_else(|_| panic!("{line}")), _log: log }
     }
 
     async fn get(&self, path: &str) -> Reply {
-        call(self.1, "GET", path, &[], "").await.unwrap()
+        call(self.address, "GET", path, &[], "").await.unwrap()
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
@@ -167,9 +172,9 @@ async fn each_endpoint_by_question() {
     check("/federation/list?trust_marked=true", 400, "unsupported_parameter").await;
     check("/federation/list?trust_mark_type=https://ta.example/m", 400, "unsupported_parameter").await;
     check("/federation/resolve", 404, "not_found").await;
-    let reply = call(server.1, "POST", "/federation/fetch", &[], "").await.unwrap();
+    let reply = call(server.address, "POST", "/federation/fetch", &[], "").await.unwrap();
     assert_eq!((reply.status, reply.json()["error"].as_str()), (405, Some("invalid_request")));
-    let packed = call(server.1, "GET", "/federation/list", &[("accept-encoding", "gzip")], "").await.unwrap();
+    let packed = call(server.address, "GET", "/federation/list", &[("accept-encoding", "gzip")], "").await.unwrap();
     assert_eq!((packed.status, packed.header("content-encoding")), (200, "gzip"));
 }
 

@@ -189,7 +189,7 @@ fn watch(service: &Service, changed: mpsc::Sender<()>) -> Option<notify::Recomme
 }
 
 /// Lines for people on a terminal, JSON for everything else. A second call changes nothing.
-fn start_logging() {
+pub(super) fn start_logging() {
     use std::io::IsTerminal as _;
     let filter = std::env::var("COUNTERSIGN_LOG").ok().and_then(|filter| filter.parse().ok());
     let filter = filter.unwrap_or_else(|| tracing_subscriber::EnvFilter::new("info"));

@@ -52,17 +52,18 @@ struct Slot(Mutex<Option<(Bytes, Timestamp)>>);
 /// An error of section 8.9.
 struct Refused(StatusCode, &'static str, String);
 
-/// Serves until `stop` resolves. What is changed in the directory is served within a second or two.
+/// Serves a federation until `stop` resolves. What is changed in its directory afterwards is served within a second or two.
 ///
 /// # Errors
-/// When the directory cannot be read or breaks a rule, or the listener fails.
+/// When the listener fails.
 pub async fn serve(
     listener: TcpListener,
     publisher: Publisher,
+    federation: Federation,
     clock: Arc<dyn Clock>,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), FederationError> {
-    let live = Live::of(publisher.load()?, None, clock.now())?;
+    let live = Live::of(federation, None, clock.now())?;
     let base = live.federation.entity.path().to_owned();
     let site = Arc::new(Site { publisher, clock, live: RwLock::new(Arc::new(live)) });
     tokio::spawn(follow(Arc::downgrade(&site)));
