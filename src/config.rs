@@ -2,9 +2,11 @@
 //! limit must not become no limit.
 
 mod evidence;
+mod nats;
 mod revocation;
 
 pub use evidence::{Evidence, WitnessConfig};
+pub use nats::NatsAddress;
 pub use revocation::{REPLICAS_MAX, Revocation, is_replica};
 
 use std::collections::BTreeMap;
