@@ -31,9 +31,8 @@ impl NatsAddress {
         let host = url.host_str().filter(|host| url.scheme() == "nats" && !host.is_empty());
         let host = host.ok_or("write nats://HOST:4222/SUBJECT")?;
         let subject = url.path().strip_prefix('/').unwrap_or_default();
-        let plain = |token: &str| {
-            !token.is_empty() && token.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
-        };
+        let plain =
+            |token: &str| !token.is_empty() && token.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
         if subject.len() > SUBJECT_MAX || !subject.split('.').all(plain) {
             return Err("the subject is letters, digits, `-` and `_`, in parts with a dot between them");
         }

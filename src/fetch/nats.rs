@@ -37,7 +37,8 @@ impl Nats {
     pub(crate) async fn connect(address: &NatsAddress, token: Option<&str>, roots: &[PathBuf]) -> Result<Self, String> {
         let mut config = tls::config(roots).map_err(|error: FetcherError| error.to_string())?;
         config.alpn_protocols = Vec::new();
-        let pause = |attempt: usize| PAUSE_MAX.min(Duration::from_millis(20).saturating_mul(u32::try_from(attempt).unwrap_or(100)));
+        let pause =
+            |attempt: usize| PAUSE_MAX.min(Duration::from_millis(20).saturating_mul(u32::try_from(attempt).unwrap_or(100)));
         let mut options = ConnectOptions::new()
             .name("countersign")
             .tls_client_config(config)

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use data_encoding::BASE64URL_NOPAD;
+use ed25519_dalek::VerifyingKey;
 
 use tokio::sync::watch;
 
@@ -153,6 +154,11 @@ impl Kills {
         self.news.subscribe()
     }
 
+    /// The key that the log's lines verify with.
+    pub(super) fn key(&self) -> VerifyingKey {
+        *self.log.lock().unwrap_or_else(PoisonError::into_inner).verifying_key()
+    }
+
     /// The last order of the log and the digest of its line.
     pub(super) fn head(&self) -> (u64, Digest) {
         self.log.lock().unwrap_or_else(PoisonError::into_inner).head()
@@ -192,13 +198,16 @@ impl Kills {
         Ok(page.await.map_err(|_| RevokeError::Thread)??)
     }
 
-    /// Takes a page of the log that is followed. Returns when its orders are durable and in force, with the records of them.
-    pub(super) async fn take(&self, page: Page, nonce: String) -> Result<(Vec<Record>, Accepted), RevokeError> {
+    /// Takes a page of the log that is followed, which answers this nonce, or no question. Returns when its orders are durable and in force, with the records of them.
+    pub(super) async fn take(&self, page: Page, nonce: Option<String>) -> Result<(Vec<Record>, Accepted), RevokeError> {
         let (log, set) = (Arc::clone(&self.log), Arc::clone(&self.set));
         let taken = tokio::task::spawn_blocking(move || {
             let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
             let before = log.orders().len();
-            let accepted = feed::accept(&mut log, &page, &nonce)?;
+            let accepted = match nonce {
+                Some(nonce) => feed::accept(&mut log, &page, &nonce)?,
+                None => feed::accept_unasked(&mut log, &page)?,
+            };
             let orders = log.orders().get(before..).unwrap_or_default();
             let one = |(order, line): (&Order, &String)| {
                 log_line(order);
