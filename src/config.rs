@@ -4,10 +4,12 @@
 mod evidence;
 mod nats;
 mod revocation;
+mod signals;
 
 pub use evidence::{Evidence, WitnessConfig};
 pub use nats::NatsAddress;
 pub use revocation::{REPLICAS_MAX, Revocation, is_replica};
+pub use signals::{SignalSource, TRANSMITTERS_MAX};
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -49,6 +51,8 @@ pub struct Config {
     pub evidence: Evidence,
     /// `[revocation]`
     pub revocation: Revocation,
+    /// `[signals.NAME]`: who may push security events.
+    pub signals: BTreeMap<String, SignalSource>,
     /// `[http]`
     pub http: Http,
     /// `[telemetry]`
@@ -181,6 +185,7 @@ impl Default for Config {
             cache: Cache::default(),
             evidence: Evidence::default(),
             revocation: Revocation::default(),
+            signals: BTreeMap::new(),
             http: Http::default(),
             telemetry: Telemetry::default(),
         }
@@ -306,6 +311,7 @@ impl Config {
         if !token.as_os_str().is_empty() {
             *token = directory.join(&*token);
         }
+        self.signals.values_mut().for_each(|source| source.relative_to(directory));
     }
 
     /// Rules that the types cannot hold.
@@ -332,6 +338,7 @@ impl Config {
         }
         self.evidence.check()?;
         self.revocation.check(&self.fetch.allow_networks)?;
+        signals::check(&self.signals, &self.issuer, !self.revocation.feed.is_empty(), &self.fetch.allow_networks)?;
         for (name, text) in [("issuer", &self.issuer), ("region", &self.region), ("replica", &self.replica)] {
             let allowed = |b: u8| b.is_ascii_graphic() && !matches!(b, b'+' | b'"' | b'\\');
             let plain = !text.is_empty() && text.len() <= 255 && text.bytes().all(allowed);

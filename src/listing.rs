@@ -416,6 +416,8 @@ pub fn what(record: &Record) -> Option<String> {
         Record::Erasure(erasure) => format!("addresses of {} days before {} were erased", erasure.days, erasure.before),
         Record::Transition(t) => format!("{} {} -> {}", t.client, t.from, t.to),
         Record::ListAlarm(alarm) => format!("{}: {}", alarm.uri, alarm.detail),
+        Record::Signal(s) => format!("{} {} {}: {}", s.transmitter, short(&s.event), s.subjects.join(", "), s.outcome),
+        Record::Change(change) => format!("{} changed {}", change.client, change.changed.join(" ")),
         Record::Retention(r) => {
             format!("records before {} {}", r.before, if r.deleted { "were deleted" } else { "are denied" })
         }
@@ -429,6 +431,11 @@ pub fn what(record: &Record) -> Option<String> {
         Record::ToolBinding(b) => format!("{} until {} ({})", b.tools.join(" "), b.not_after, b.ticket),
         Record::AnchorChange(part) | Record::PolicyChange(part) => part.summary(),
     })
+}
+
+/// The last segment of an event's type.
+fn short(event: &str) -> &str {
+    event.rsplit('/').next().unwrap_or(event)
 }
 
 /// The decision that a record came of: it was made at the same time, in the same log.

@@ -24,6 +24,7 @@ mod fleet;
 mod id;
 mod lists;
 mod overrides;
+mod signals;
 
 pub use events::{Changes, Erasure, Gap, Grant, Retention, RulesPart, ToolBinding};
 pub use exhibit::{ExhibitRef, exhibits};
@@ -32,6 +33,7 @@ pub use fleet::{Acknowledgement, FeedAlarm, FeedRef};
 pub use id::{DecisionId, LogMark};
 pub use lists::{ListAlarm, Transition};
 pub use overrides::{Override, Review};
+pub use signals::{Change, SignalEvent};
 
 /// A record.
 #[derive(Clone, PartialEq, Debug, Encode, Decode)]
@@ -87,6 +89,12 @@ pub enum Record {
     /// The kill feed is not as it should be.
     #[n(14)]
     FeedAlarm(#[n(0)] FeedAlarm),
+    /// A transmitter said something.
+    #[n(18)]
+    Signal(#[n(0)] Box<SignalEvent>),
+    /// A client is not as it was.
+    #[n(19)]
+    Change(#[n(0)] Box<Change>),
 }
 
 /// How a record says where a request came from.
@@ -173,6 +181,9 @@ pub struct Evaluation {
     /// What was known of orders after [`Self::kill_sequence`]; absent when the kill log is this verifier's own.
     #[n(14)]
     pub feed: Option<FeedRef>,
+    /// Hashes of what the client looks like, as [`KnownRef::fingerprint`] has them: what a next run compares with. Absent when there is none.
+    #[n(16)]
+    pub fingerprint: Option<Vec<u64>>,
 }
 
 /// What was known about a client before it was resolved.
@@ -299,7 +310,7 @@ pub struct NotARecord(String);
 
 impl Record {
     /// All that [`Self::kind`] says.
-    pub const KINDS: [&'static str; 18] = [
+    pub const KINDS: [&'static str; 20] = [
         "start",
         "resolution",
         "evaluation",
@@ -318,6 +329,8 @@ impl Record {
         "feed_alarm",
         "transition",
         "list_alarm",
+        "signal",
+        "change",
     ];
 
     /// The record's bytes.
@@ -359,6 +372,8 @@ impl Record {
             Self::FeedAlarm(record) => record.at,
             Self::Transition(record) => record.at,
             Self::ListAlarm(record) => record.at,
+            Self::Signal(record) => record.at,
+            Self::Change(record) => record.at,
         }
     }
 
@@ -384,6 +399,8 @@ impl Record {
             Self::FeedAlarm(_) => "feed_alarm",
             Self::Transition(_) => "transition",
             Self::ListAlarm(_) => "list_alarm",
+            Self::Signal(_) => "signal",
+            Self::Change(_) => "change",
         }
     }
 
@@ -473,27 +490,4 @@ impl KnownRef {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn records_round_trip_and_are_deterministic() {
-        let record = Record::Use(Use {
-            at: Timestamp::from_millis(1),
-            evaluation: 4711,
-            request: Digest::of(b"r"),
-            ip: None,
-            kill_sequence: 12,
-            outcome: OutcomeRef { verdict: 0, code: "ok".into(), decision: Digest::of(b"d"), overridden: None },
-            trace: None,
-            address: None,
-            feed: None,
-            lists: None,
-        });
-        let bytes = record.encode();
-        assert_eq!(Record::decode(&bytes).unwrap(), record);
-        assert_eq!(bytes, record.encode());
-        assert!(bytes.len() <= 100, "a use has {} bytes", bytes.len());
-        assert!(Record::decode(&[]).is_err() && Record::decode(b"\xff").is_err());
-    }
-}
+mod tests;

@@ -179,6 +179,7 @@ impl Case {
             lifts: None,
             terms: None,
             reviews: None,
+            origin: None,
             prev: Digest::of(b""),
         };
         let kills = self.orders.iter().map(|(kind, value)| order(*kind, value));

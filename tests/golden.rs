@@ -10,8 +10,9 @@ use countersign::archive::DataDir;
 use countersign::evidence::LogReader;
 use countersign::judge::revocation::TargetKind;
 use countersign::record::{
-    Acknowledgement, ClientFacts, DecisionId, Erasure, Evaluation, ExhibitRef, FeedAlarm, FeedRef, Gap, Grant, ListAlarm,
-    OutcomeRef, Override, Record, Retention, Review, Revocation, RulesChange, RulesPart, Start, ToolBinding, Transition, Use,
+    Acknowledgement, Change, ClientFacts, DecisionId, Erasure, Evaluation, ExhibitRef, FeedAlarm, FeedRef, Gap, Grant,
+    KnownRef, ListAlarm, OutcomeRef, Override, Record, Retention, Review, Revocation, RulesChange, RulesPart, SignalEvent,
+    Start, ToolBinding, Transition, Use,
 };
 use countersign::replay::Replay;
 use countersign::values::{Digest, Timestamp};
@@ -91,6 +92,7 @@ fn evaluation(answered: bool) -> Evaluation {
         known: None,
         address: None,
         feed: None,
+        fingerprint: None,
     }
 }
 
@@ -159,6 +161,7 @@ fn records() -> Vec<(&'static str, Record)> {
     .chain(events())
     .chain(fleet())
     .chain(lists())
+    .chain(signals())
     .collect()
 }
 
@@ -189,6 +192,25 @@ fn lists() -> Vec<(&'static str, Record)> {
         ("transition", Record::Transition(Transition { at, client: text(CLIENT), from, to, detail })),
         ("list-alarm", Record::ListAlarm(ListAlarm { at, uri: text("https://status.example/1"), detail: text("older") })),
     ]
+}
+
+/// What transmitters said, and what clients changed.
+fn signals() -> Vec<(&'static str, Record)> {
+    let (at, text) = (moment(), str::to_owned);
+    let event = SignalEvent {
+        at,
+        transmitter: text("acme"),
+        jti: text("756E69717565206964656E746966696572"),
+        issued: at,
+        event: text("https://schemas.openid.net/secevent/risc/event-type/account-disabled"),
+        subjects: vec![format!("client {CLIENT}"), text("anchor acme")],
+        set: digest("set"),
+        outcome: text("ordered"),
+        orders: vec![15, 16],
+    };
+    let changed = vec![text("keys"), text("owner")];
+    let change = Change { at, evaluation: 4711, client: text(CLIENT), anchor: text("registry"), changed };
+    vec![("signal", Record::Signal(Box::new(event))), ("change", Record::Change(Box::new(change)))]
 }
 
 fn fleet() -> Vec<(&'static str, Record)> {
@@ -254,12 +276,15 @@ fn events() -> Vec<(&'static str, Record)> {
         left_out: None,
         overridden: Some(7),
     };
+    let known = KnownRef { first_seen: at, fingerprint: vec![1, 2, 3, 4, 5, 6, 7, u64::MAX] };
+    let looks = Evaluation { known: Some(known), fingerprint: Some(vec![8; 8]), ..evaluation(false) };
     let (rules, before) = (digest("rules"), digest("rules before"));
     let (added, removed, changed) = (vec![text("a")], vec![text("b")], vec![text("c"), text("d")]);
     let part = RulesPart { at, rules, before, added, removed, changed, left_out: None };
     let cut = RulesPart { left_out: Some(7), ..part.clone() };
     vec![
         ("evaluation-facts", Record::Evaluation(Box::new(Evaluation { client: facts, ..evaluation(true) }))),
+        ("evaluation-looks", Record::Evaluation(Box::new(looks))),
         ("grant", Record::Grant(Box::new(grant))),
         ("grant-bare", Record::Grant(Box::new(bare))),
         ("tool-binding", Record::ToolBinding(Box::new(tools))),

@@ -35,6 +35,7 @@ mod queries;
 mod requirements;
 mod sealed;
 mod service;
+mod signals;
 #[cfg(feature = "sql")]
 mod sql;
 mod statements;

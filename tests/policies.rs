@@ -64,6 +64,7 @@ fn the_page_has_every_fact_annotation_and_obligation() {
     for name in ["id", "code", "advice", "ttl", "obligation", "mode"] {
         assert!(page.contains(&format!("| `@{name}(")), "docs/policies.md lacks @{name}");
     }
+    assert!(page.contains("| `@suspend` |"));
 }
 
 /// The first example of the page is one.

@@ -112,6 +112,7 @@ fn record(dice: &mut Dice, at: Timestamp, evaluations: &mut Vec<u64>, index: u64
                 known,
                 address: None,
                 feed: None,
+                fingerprint: None,
             }))
         }
         5..=11 => event(dice, at, known, index),

@@ -35,6 +35,7 @@ fn decide(request: &Request, dossier: &Dossier, rules: &Rules, kills: &KillSet, 
         known: None,
         address: None,
         feed: None,
+        fingerprint: decision.client().map(|client| client.known().fingerprint.hashes().to_vec()),
     }));
     (json, record.encode())
 }

@@ -94,6 +94,7 @@ pub(crate) fn evaluation(client: ClientFacts, number: u64, at: Timestamp) -> Rec
         known: None,
         address: None,
         feed: None,
+        fingerprint: None,
     }))
 }
 

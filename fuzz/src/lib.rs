@@ -32,6 +32,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("record", record),
     ("policy", policy),
     ("status_list", status_list),
+    ("security_event", security_event),
     ("x5c", x5c),
     ("crl", crl),
 ];
@@ -102,6 +103,42 @@ pub fn status_list(bytes: &[u8]) {
     let list = serde_json::json!({ "bits": 1 << (bits % 4), "lst": BASE64URL_NOPAD.encode(packed) });
     let claims = serde_json::json!({ "sub": "https://s.example/1", "iat": AT, "status_list": list }).to_string();
     check(&Json::parse_object(claims.as_bytes()).expect("claims"));
+}
+
+/// Security events: any bytes as a token, and any claims under a good signature. What is said is about what may be spoken about, once.
+pub fn security_event(bytes: &[u8]) {
+    use countersign::judge::jwk::Algorithm;
+    use countersign::judge::signals::{Events, IDENTIFIERS_MAX, Meaning, Scope, Transmitter, UnverifiedSet};
+    use countersign::publisher::keys::issuer::IssuerKey;
+    static SIGNER: LazyLock<(IssuerKey, KeySet, Transmitter)> = LazyLock::new(|| {
+        let key = IssuerKey::generate(Algorithm::EdDSA, Some("k")).expect("a key");
+        let keys = KeySet::parse(key.public_set().to_string().as_bytes()).expect("a JWK Set");
+        let owned = |text: &str| vec![text.to_owned()];
+        let scope = Scope::parse(&[], &owned("https://*.example.com"), &owned("https://i.example"), &owned("acme"));
+        let transmitter = Transmitter {
+            issuer: "https://t.example".into(),
+            audience: "https://v.example".into(),
+            algorithms: vec![Algorithm::EdDSA],
+            scope: scope.expect("a scope"),
+            events: Events::parse(&BTreeMap::new()).expect("events"),
+        };
+        (key, keys, transmitter)
+    });
+    let (key, keys, transmitter) = &*SIGNER;
+    let at = Timestamp::from_secs(AT);
+    if let Some(set) = std::str::from_utf8(bytes).ok().and_then(|text| UnverifiedSet::parse(text, transmitter).ok()) {
+        assert!(set.verify(keys, at).is_err(), "nobody signed this");
+    }
+    let Ok(claims) = Json::parse_object(bytes) else { return };
+    let set = key.sign("secevent+jwt", &claims).expect("a token");
+    let Ok(signal) = UnverifiedSet::parse(&set, transmitter).and_then(|set| set.verify(keys, at)) else { return };
+    assert!(!signal.jti().is_empty() && signal.jti().len() <= 255 && signal.reason().len() <= 1024);
+    assert!(!claims.has("exp") && !claims.has("sub") && signal.issued() <= at.plus(std::time::Duration::from_secs(60)));
+    if let Meaning::Order(_, subjects) | Meaning::NoEffect(subjects) = signal.meaning() {
+        assert!((1..=IDENTIFIERS_MAX).contains(&subjects.len()));
+        let within = |value: &str| value.starts_with("https://") || value == "acme";
+        assert!(subjects.iter().all(|subject| within(subject.value())));
+    }
 }
 
 /// Records: what is read is written again to bytes that read the same.

@@ -218,6 +218,7 @@ fn clients(clients: &[Client], paint: Paint, quiet: bool) -> String {
 fn notes(client: &Client, paint: Paint) -> String {
     let notes = [
         client.killed.map(|order| paint.bad(&format!("killed by order {order}"))),
+        client.suspended.map(|order| paint.bad(&format!("suspended by order {order}"))),
         (!client.resolved).then(|| paint.dim("never resolved")),
         match client.drifts {
             0 => None,
@@ -288,7 +289,7 @@ mod tests {
             { "at": at(4), "what": "redirect_uris", "added": ["https://a.example/new"], "removed": ["https://a.example/old"] },
             { "at": at(5), "what": "owner", "added": ["team@acme.example"], "removed": [] }]);
         let mut killed = client("https://agents.acme.example/b", None, true);
-        (killed["killed"], killed["stale"]) = (json!(7), json!(true));
+        (killed["killed"], killed["suspended"], killed["stale"]) = (json!(7), json!(8), json!(true));
         let unused = UnusedApproval {
             anchor: "old".into(),
             by: "sec@acme.example".into(),

@@ -20,6 +20,7 @@ Examples:
   countersign revoke --key NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs --reason 'key leaked'
   countersign revoke --anchor acme-registry --reason 'registry compromised' --server http://127.0.0.1:8650
   countersign revoke --client https://client.example/oauth/metadata.json --reason 'token theft' --wait 5 --server http://127.0.0.1:8650
+  countersign revoke --client https://client.example/oauth/metadata.json --suspend --reason 'under review'
   countersign revoke list
   countersign revoke lift 7 --reason 'false alarm'
 
@@ -41,7 +42,7 @@ pub(crate) struct Revoke {
 enum Command {
     /// Every order ever given, and which are in force; `break-glass list` says more about overrides
     List,
-    /// Take a kill back, or end an override before its time, by a new order; nothing is erased
+    /// Take a kill or a suspension back, or end an override before its time, by a new order; nothing is erased
     Lift(Lift),
 }
 
@@ -66,6 +67,9 @@ struct Order {
     /// One statement, by digest
     #[arg(long, value_name = "sha256:HEX")]
     statement: Option<String>,
+    /// Suspend instead of kill: the same denial, as `revocation.suspended`, of what is meant to pass
+    #[arg(long)]
+    suspend: bool,
     /// Why: responders will ask
     #[arg(long, required = true)]
     reason: Option<String>,
@@ -126,16 +130,21 @@ impl Order {
         let server = Remote::of(context)?;
         let sequence = match &server {
             Some(server) => {
-                let body = json!({ kind.name(): value, "reason": reason, "ticket": self.ticket, "by": self.by });
+                let mut body = json!({ kind.name(): value, "reason": reason, "ticket": self.ticket, "by": self.by });
+                if let Some(body) = body.as_object_mut().filter(|_| self.suspend) {
+                    body.insert("suspend".into(), true.into());
+                }
                 sequence_of(&context.block_on(server.send("POST", "/v1/revocations", Some(&body)))??)
             }
             None => {
                 let by = self.by.clone().unwrap_or_else(user);
-                let action = KillAction::Kill(kind, value.clone());
+                let action =
+                    if self.suspend { KillAction::Suspend(kind, value.clone()) } else { KillAction::Kill(kind, value.clone()) };
                 give("revoke", NewKill { action, reason, ticket: self.ticket.clone(), by }, context)?
             }
         };
-        let sentence = format!("kill order {sequence} is in force: {} {value}", kind.name());
+        let what = if self.suspend { "suspension" } else { "kill order" };
+        let sentence = format!("{what} {sequence} is in force: {} {value}", kind.name());
         match self.wait {
             None => Ok(done(context, sequence, &sentence)),
             Some(seconds) => wait(context, server.as_ref(), sequence, &sentence, Duration::from_secs(seconds)),
@@ -268,8 +277,12 @@ fn render(answer: &Value, paint: Paint) -> String {
     let lifted = |sequence: Option<u64>| {
         orders.iter().find(|o| sequence.is_some() && number(o, "lifts") == sequence).and_then(|o| number(o, "seq"))
     };
-    let mut rows =
-        vec![["ORDER", "GIVEN", "STATE", "TARGET", "REASON", "TICKET", "BY"].iter().map(|t| paint.dim(t)).collect::<Vec<_>>()];
+    let mut rows = vec![
+        ["ORDER", "GIVEN", "STATE", "TARGET", "REASON", "TICKET", "BY", "FROM"]
+            .iter()
+            .map(|t| paint.dim(t))
+            .collect::<Vec<_>>(),
+    ];
     rows.extend(orders.iter().map(|order| {
         let sequence = number(order, "seq");
         let state = match (number(order, "lifts"), number(order, "reviews"), lifted(sequence)) {
@@ -278,6 +291,7 @@ fn render(answer: &Value, paint: Paint) -> String {
             (None, None, Some(lift)) => format!("lifted by {lift}"),
             (None, None, None) => match order.pointer("/override/until").and_then(Value::as_str) {
                 Some(until) => format!("override until {}", moment(until)),
+                None if text(order, "/action") == "suspend" => paint.bad("suspended"),
                 None => paint.bad("in force"),
             },
         };
@@ -289,9 +303,17 @@ fn render(answer: &Value, paint: Paint) -> String {
             text(order, "/reason"),
             text(order, "/ticket"),
             text(order, "/by"),
+            from(order),
         ]
     }));
     table::columns(&rows, "")
+}
+
+/// On whose word an order was given: `by` is a text that whoever gives an order may choose.
+fn from(order: &Value) -> String {
+    let named = |pointer: &str, kind: &str| Some(format!("{kind} {}", order.pointer(pointer)?.as_str()?));
+    let signal = named("/origin/signal/transmitter", "signal");
+    signal.or_else(|| named("/origin/policy/policy", "policy")).unwrap_or_else(|| "operator".to_owned())
 }
 
 /// `2026-11-22 01:02:03`, of RFC 3339.
@@ -325,7 +347,12 @@ mod tests {
             json!({ "scopes": ["files.*"], "tools": [], "until": "2026-11-22T01:32:03.456Z", "approver": "carol" });
         let mut review = order(5, "client", url, None);
         review["reviews"] = json!(4);
-        let all = json!({ "orders": [order(1, "client", url, None), order(2, "anchor", "acme", None), order(3, "client", url, Some(1)), given, review] });
+        let mut pushed = order(6, "client", url, None);
+        (pushed["action"], pushed["by"]) = ("suspend".into(), "transmitter acme".into());
+        pushed["origin"] = json!({ "signal": { "transmitter": "acme", "jti": "j", "issued": "2026-11-22T01:02:03.456Z" } });
+        let mut drifted = order(7, "client", url, None);
+        (drifted["action"], drifted["origin"]) = ("suspend".into(), json!({ "policy": { "policy": "drift/keys" } }));
+        let all = json!({ "orders": [order(1, "client", url, None), order(2, "anchor", "acme", None), order(3, "client", url, Some(1)), given, review, pushed, drifted] });
         insta::assert_snapshot!(render(&all, Paint::plain()));
         assert_eq!(render(&json!({ "orders": [] }), Paint::plain()), "no kill order was ever given\n");
     }

@@ -79,7 +79,11 @@ impl Revocation {
         if parse_public(&self.feed_key).is_none() {
             return Err("revocation.feed_key: write `x` of `kill/key.jwk` in the data directory of the controller".into());
         }
-        check_url(&self.feed, allow_networks)
+        if self.feed.starts_with("nats:") {
+            let refuse = |why| Err(format!("revocation.feed = {:?}: {why}", self.feed));
+            return NatsAddress::parse(&self.feed, allow_networks).map(drop).or_else(refuse);
+        }
+        check_url("revocation.feed", &self.feed, allow_networks)
     }
 }
 
@@ -93,12 +97,9 @@ pub fn is_replica(name: &str) -> bool {
 }
 
 /// https, or http to an address of this machine. Whoever could read or delay plain http elsewhere has the token.
-fn check_url(feed: &str, allow_networks: &[IpNet]) -> Result<(), String> {
-    let refuse = |why: &str| Err(format!("revocation.feed = {feed:?}: {why}"));
-    if feed.starts_with("nats:") {
-        return NatsAddress::parse(feed, allow_networks).map(drop).or_else(refuse);
-    }
-    let Ok(url) = url::Url::parse(feed) else { return refuse("not a URL") };
+pub(super) fn check_url(key: &str, url: &str, allow_networks: &[IpNet]) -> Result<(), String> {
+    let refuse = |why: &str| Err(format!("{key} = {url:?}: {why}"));
+    let Ok(url) = url::Url::parse(url) else { return refuse("not a URL") };
     if url.query().is_some() || url.fragment().is_some() || !url.username().is_empty() || url.password().is_some() {
         return refuse("write it without user, query and fragment");
     }
@@ -115,7 +116,7 @@ fn check_url(feed: &str, allow_networks: &[IpNet]) -> Result<(), String> {
                 false => refuse("plain http is for addresses of this machine that `fetch.allow_networks` covers"),
             }
         }
-        _ => refuse("write https://HOST/v1/kill-log, or nats://HOST:4222/SUBJECT"),
+        _ => refuse("write https://HOST/PATH"),
     }
 }
 
@@ -150,7 +151,7 @@ mod tests {
         check("http://localhost/v1/kill-log", KEY, loopback, Err("this machine"));
         check("https://c.example/v1/kill-log?after=1", KEY, &[], Err("query"));
         check("https://u:p@c.example/v1/kill-log", KEY, &[], Err("user"));
-        check("ftp://c.example/", KEY, &[], Err("https://HOST"));
+        check("ftp://c.example/", KEY, &[], Err("https://HOST/PATH"));
         check("nats://n.example:4222/kills", KEY, &[], Ok(()));
         check("nats://n.example:4222/kills", "", &[], Err("feed_key"));
         check("nats://n.example:4222/", KEY, &[], Err("subject"));

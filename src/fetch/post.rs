@@ -71,6 +71,23 @@ impl Poster {
         self.exchange(url, sent, cap, within).await
     }
 
+    /// Posts JSON, with a bearer token if there is one.
+    ///
+    /// # Errors
+    /// One sentence.
+    pub async fn post_json_as(
+        &self,
+        url: &str,
+        token: Option<&str>,
+        body: String,
+        cap: usize,
+        within: Duration,
+    ) -> Result<(u16, String), String> {
+        let bearer = token.map(|token| format!("Bearer {token}"));
+        let sent = Sent { media: Some("application/json"), bearer, body: body.into(), ..Sent::get() };
+        self.exchange(url, sent.post(), cap, within).await
+    }
+
     async fn exchange(&self, url: &str, sent: Sent, cap: usize, within: Duration) -> Result<(u16, String), String> {
         let done = tokio::time::timeout(within, self.connect_and_speak(url, sent, cap)).await;
         done.unwrap_or_else(|_| Err(format!("no answer within {} ms", within.as_millis())))

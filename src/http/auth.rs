@@ -50,13 +50,31 @@ pub(super) async fn require(State((app, roles)): State<(App, &'static [Role])>, 
 
 /// Who calls, if they may.
 pub(super) fn caller(app: &App, headers: &HeaderMap, peer: Option<Peer>, roles: &[Role]) -> Result<Caller, Box<Problem>> {
-    let bearer = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    // RFC 9110 section 11.1: the scheme's name is compared without regard to case.
-    let bearer = bearer.and_then(|value| value.split_once(' ')).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-    let bearer = bearer.map(|(_, token)| token.trim_start_matches(' '));
     let from_page = comes_from_a_page(headers);
-    admit(&app.config().http, bearer, peer, from_page, roles)
+    admit(&app.config().http, bearer(headers), peer, from_page, roles)
         .inspect_err(|_| metrics::counter!("countersign_callers_refused_total").increment(1))
+}
+
+/// Whether the caller has the token of this SHA-256, in hex.
+pub(super) fn bears(headers: &HeaderMap, hex: &str) -> bool {
+    let bears = bearer(headers).is_some_and(|bearer| is_token(hex, &Digest::of(bearer.as_bytes())));
+    if !bears {
+        metrics::counter!("countersign_callers_refused_total").increment(1);
+    }
+    bears
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    // RFC 9110 section 11.1: the scheme's name is compared without regard to case.
+    let value = value.and_then(|value| value.split_once(' ')).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+    value.map(|(_, token)| token.trim_start_matches(' '))
+}
+
+/// In constant time.
+fn is_token(hex: &str, given: &Digest) -> bool {
+    let known = HEXLOWER_PERMISSIVE.decode(hex.trim_start_matches("sha256:").as_bytes()).unwrap_or_default();
+    bool::from(known.ct_eq(given.as_bytes().as_slice()))
 }
 
 /// Whether a browser sent this for a page. Any page that a person on this machine opens can send a request to loopback, also under a
@@ -89,9 +107,7 @@ fn admit(
     // Every token is compared, in constant time: how long it takes says nothing about which came close.
     let mut found = None;
     for (name, token) in &http.tokens {
-        let hex = token.sha256.trim_start_matches("sha256:");
-        let known = HEXLOWER_PERMISSIVE.decode(hex.as_bytes()).unwrap_or_default();
-        if bool::from(known.ct_eq(given.as_bytes().as_slice())) {
+        if is_token(&token.sha256, &given) {
             found = Some((name, token));
         }
     }

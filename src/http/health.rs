@@ -41,9 +41,12 @@ pub(super) async fn readyz(State(app): State<App>) -> Response {
     let ready = checks.iter().all(|(_, outcome)| outcome.is_ok());
     let text = |outcome: &Result<(), String>| outcome.as_ref().map_or_else(Clone::clone, |()| "ok".to_owned());
     let checks: serde_json::Map<_, _> = checks.iter().map(|(name, o)| ((*name).to_owned(), text(o).into())).collect();
+    // Not a reason to serve nobody: a transmitter could take us down by saying nothing.
+    let silent = app.service().transmitters().iter().filter(|transmitter| transmitter.silent).count();
     let body = serde_json::json!({
         "ready": ready,
         "checks": checks,
+        "silent_transmitters": silent,
         "rules": app.service().rules().digest(),
         "kill_sequence": app.service().kills().current().sequence(),
     });
@@ -93,6 +96,8 @@ pub(super) fn page(app: &App) -> String {
         // What was never proven is as old as can be.
         gauge("countersign_kill_feed_age_ms", age.map_or(u64::MAX, |age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)));
     }
+    let silent = service.transmitters().iter().filter(|transmitter| transmitter.silent).count();
+    gauge("countersign_signals_silent", u64::try_from(silent).unwrap_or(u64::MAX));
     gauge("countersign_trust_anchors", u64::try_from(service.rules().anchors().len()).unwrap_or(u64::MAX));
     let overrides = service.kills().overrides(service.now());
     let many = |matching: &dyn Fn(&Listed) -> bool| {
@@ -126,6 +131,12 @@ pub(super) fn recorder() -> PrometheusHandle {
         metrics::describe_counter!("countersign_overrides_used_total", "Answers that used an override.");
         metrics::describe_gauge!("countersign_overrides_in_force", "Overrides that let a client have more, now.");
         metrics::describe_gauge!("countersign_overrides_unreviewed", "Overrides that have ended and whose review is open.");
+        metrics::describe_counter!("countersign_signals_total", "Security events that were taken, by transmitter and outcome.");
+        metrics::describe_counter!(
+            "countersign_signals_refused_total",
+            "Security events that were not, by transmitter and reason."
+        );
+        metrics::describe_gauge!("countersign_signals_silent", "Transmitters that are silent for longer than their heartbeat.");
         metrics::describe_counter!("countersign_telemetry_dropped_total", "Spans that no collector took.");
         handle
     };

@@ -28,6 +28,7 @@ mod operate;
 mod overrides;
 mod problem;
 mod server;
+mod signals;
 pub mod status_lists;
 mod trace;
 pub mod witness;
@@ -132,6 +133,8 @@ impl App {
             .route("/v1/clients/{id}/refresh", post(operate::refresh))
             .route("/v1/reload", post(operate::reload))
             .route_layer(middleware::from_fn_with_state((self.clone(), auth::OPERATE), auth::require));
+        // Transmitters have tokens of their own: it asks itself who calls.
+        let signals = Router::new().route("/v1/signals/{transmitter}", post(signals::push));
         let open = Router::new()
             .route("/healthz", get(health::healthz))
             .route("/readyz", get(health::readyz))
@@ -140,6 +143,7 @@ impl App {
             .merge(follow)
             .merge(respond)
             .merge(operate)
+            .merge(signals)
             .merge(open)
             .fallback(|| async { Problem::not_found("no such endpoint; `/openapi.json` lists them") })
             .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })

@@ -6,7 +6,7 @@ use axum::response::Response;
 use serde::Serialize;
 use utoipa::{OpenApi, ToSchema};
 
-use super::{decisions, evidence, health, inventory, kill_log, log, operate, overrides, problem};
+use super::{decisions, evidence, health, inventory, kill_log, log, operate, overrides, problem, signals};
 
 /// The answer of `POST /v1/decisions` (CONTRACT section 4). Describes what `judge::render` and `service::answer` write; a test
 /// compares real answers with it.
@@ -148,6 +148,7 @@ struct Evidence {
         overrides::grant,
         overrides::list,
         overrides::review,
+        signals::push,
         operate::anchors,
         operate::client,
         operate::refresh,
@@ -156,7 +157,7 @@ struct Evidence {
         health::readyz,
         health::metrics,
     ),
-    components(schemas(Decision, problem::Problem))
+    components(schemas(Decision, problem::Problem, signals::SetProblem))
 )]
 struct Document;
 

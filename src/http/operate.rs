@@ -34,6 +34,8 @@ pub(super) struct RevocationRequest {
     host: Option<String>,
     /// A statement: `sha256:` digest of its compact text.
     statement: Option<String>,
+    /// Suspend instead of kill: the same denial, as `revocation.suspended`, of what is meant to pass.
+    suspend: bool,
     /// Why. Required.
     reason: String,
     /// The ticket.
@@ -82,7 +84,8 @@ pub(super) async fn revoke(State(app): State<App>, Extension(caller): Extension<
         return Problem::bad_request("reason", "required: responders will ask why").into_response();
     }
     let by = request.by.unwrap_or_else(|| caller.0.into_owned());
-    let order = NewKill { action: KillAction::Kill(kind, value), reason: request.reason, ticket: request.ticket, by };
+    let action = if request.suspend { KillAction::Suspend(kind, value) } else { KillAction::Kill(kind, value) };
+    let order = NewKill { action, reason: request.reason, ticket: request.ticket, by };
     give(&app, order).await
 }
 

@@ -86,6 +86,11 @@ impl Problem {
         Self { retry_after_s: Some(1), ..problem }
     }
 
+    pub(super) fn too_many(detail: &str) -> Self {
+        let problem = Self::new(StatusCode::TOO_MANY_REQUESTS, "request.too_many", "Too much is asked for", detail);
+        Self { retry_after_s: Some(60), ..problem }
+    }
+
     pub(super) fn unavailable(error: &Unavailable) -> Self {
         tracing::error!(%error, "no evidence, no answer");
         let detail = format!("{}; there is no answer without evidence", error.0);

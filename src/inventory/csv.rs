@@ -2,7 +2,7 @@
 
 use super::{Client, Inventory, UnusedApproval};
 
-const CLIENT_COLUMNS: [&str; 31] = [
+const CLIENT_COLUMNS: [&str; 32] = [
     "id",
     "resolved",
     "name",
@@ -34,6 +34,7 @@ const CLIENT_COLUMNS: [&str; 31] = [
     "duplicate",
     "killed",
     "stale",
+    "suspended",
 ];
 
 /// One line a client.
@@ -88,6 +89,7 @@ fn client(client: &Client) -> Vec<String> {
         client.duplicate.to_string(),
         client.killed.map(|order| order.to_string()).unwrap_or_default(),
         client.stale.to_string(),
+        client.suspended.map(|order| order.to_string()).unwrap_or_default(),
     ]
 }
 

@@ -154,6 +154,9 @@ pub struct Client {
     pub duplicate: bool,
     /// The kill order that is in force against it.
     pub killed: Option<u64>,
+    /// The suspension that is in force against it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspended: Option<u64>,
     /// Whether it was not seen for long.
     pub stale: bool,
 }

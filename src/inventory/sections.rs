@@ -55,10 +55,12 @@ pub(super) fn answer(mut fold: Fold, data: &DataDir, question: &Question) -> Res
 fn client(mut known: Known, kills: &KillSet, rules: Option<&Rules>, stale_before: Timestamp) -> Client {
     let facts = known.ways.pop().unwrap_or_default();
     known.anchors.sort_unstable();
+    let targets = targets(&known.id, &facts, rules);
     Client {
         id: known.id.to_string(),
         resolved: facts.method.is_some(),
-        killed: kills.find(targets(&known.id, &facts, rules)),
+        killed: kills.find(targets.iter().copied()),
+        suspended: kills.find_suspension(targets),
         name: facts.name,
         first_seen: known.first_seen,
         last_seen: known.last_seen,

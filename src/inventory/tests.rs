@@ -33,6 +33,7 @@ fn resolution(index: u64, seconds: u64, client: ClientFacts) -> Located {
         known: None,
         address: None,
         feed: None,
+        fingerprint: None,
     };
     located(index, Record::Evaluation(Box::new(evaluation)))
 }

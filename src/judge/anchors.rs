@@ -14,6 +14,7 @@ use super::jose::KeySet;
 use super::jwk::Algorithm;
 
 mod file;
+pub(crate) use file::algorithms;
 pub use file::{AnchorError, AnchorFile, parse, referenced_files};
 
 /// A trust anchor.

@@ -195,6 +195,11 @@ impl Resolved {
     pub const fn rules(&self) -> Digest {
         self.rules
     }
+    /// What differs from how it looked before, by the names of [`super::history::MEMBERS`].
+    #[must_use]
+    pub fn changed(&self) -> &[&'static str] {
+        &self.changed
+    }
     /// What the next resolution should know about this one.
     #[must_use]
     pub const fn known(&self) -> Known {
@@ -325,6 +330,19 @@ impl Decision {
     #[must_use]
     pub fn allowed(&self) -> Option<&Allowed> {
         if let Verdict::Allow(allowed) = &self.verdict { Some(allowed) } else { None }
+    }
+    /// Why it is not allowed, if it is not.
+    #[must_use]
+    pub const fn refusal(&self) -> Option<&Refusal> {
+        match &self.verdict {
+            Verdict::Allow(_) => None,
+            Verdict::Deny(refusal) | Verdict::Unresolved(refusal) => Some(refusal),
+        }
+    }
+    /// The policy that denies the client and wants it suspended, if one does.
+    #[must_use]
+    pub fn suspends(&self) -> Option<&str> {
+        self.refusal()?.policy.as_ref()?.suspends.as_deref()
     }
     /// The client, if it could be resolved.
     #[must_use]

@@ -138,12 +138,14 @@ pub struct Refusal {
 }
 
 /// A denial by policies.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Denied {
     /// `@code` of the first forbid that has one.
     pub code: Option<Box<str>>,
     /// `@advice` of the first forbid that has some.
     pub advice: Option<Box<str>>,
+    /// The first forbid that wants the client suspended.
+    pub suspends: Option<Box<str>>,
     /// The forbids that hold; none when no policy permits.
     pub policies: Box<[Box<str>]>,
     /// One sentence.

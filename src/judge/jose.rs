@@ -228,6 +228,12 @@ pub fn claimed_subject(compact: &str) -> Option<String> {
     UnverifiedJws::parse(compact).ok()?.payload.get("sub").and_then(Json::as_str).map(str::to_owned)
 }
 
+/// The `iss` that a token in compact form claims, unverified, as [`claimed_subject`] says.
+#[must_use]
+pub fn claimed_issuer(compact: &str) -> Option<String> {
+    UnverifiedJws::parse(compact).ok()?.claimed_issuer().map(str::to_owned)
+}
+
 /// A NumericDate (RFC 7519 section 2), as whole seconds up to the year 9999. josekit's accessors panic on 1e300; a fraction is legal and
 /// of no use here.
 pub(super) fn numeric_date(claims: &Object, name: &str) -> Result<Option<Timestamp>, String> {

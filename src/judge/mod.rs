@@ -35,6 +35,7 @@ pub mod relief;
 pub mod render;
 pub mod revocation;
 pub mod rules;
+pub mod signals;
 mod statement;
 pub mod status;
 pub mod x509;

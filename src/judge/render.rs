@@ -9,7 +9,7 @@ use crate::values::{Code, Digest, Timestamp};
 use super::Parts;
 use super::decision::{Allowed, Decision, Resolved, Shown, Verdict};
 use super::delegation::Link;
-use super::finding::{Denied, Finding};
+use super::finding::{Check, Denied, Finding};
 use super::policy::Obliged;
 use super::relief::Relieved;
 use super::revocation::State;
@@ -57,10 +57,7 @@ impl Decision {
 
     /// What the policies say to a denial of theirs.
     fn denied(&self) -> Option<&Denied> {
-        match self.verdict() {
-            Verdict::Allow(_) => None,
-            Verdict::Deny(refusal) | Verdict::Unresolved(refusal) => refusal.policy.as_deref(),
-        }
+        self.refusal()?.policy.as_deref()
     }
 
     /// What can be named in a kill order for a client that was not resolved: what the request calls it.
@@ -69,7 +66,6 @@ impl Decision {
     }
 
     fn revocation_view<'a>(&'a self, client: Option<&'a Resolved>, allowed: Option<&Allowed>) -> RevocationView<'a> {
-        let killed = self.code() == Code::RevocationKilled;
         let state = match (allowed, self.code()) {
             (Some(allowed), _) => allowed.standing().state(),
             (None, Code::RevocationKilled) => State::Killed,
@@ -77,7 +73,11 @@ impl Decision {
             (None, Code::RevocationSuspended) => State::Suspended,
             (None, _) => State::Unknown,
         };
-        let log = if killed { State::Killed } else { self.feed.state() };
+        let log = match self.refusal().filter(|refusal| refusal.check == Check::RevocationKillLog).map(|refusal| refusal.code) {
+            Some(Code::RevocationKilled) => State::Killed,
+            Some(Code::RevocationSuspended) => State::Suspended,
+            _ => self.feed.state(),
+        };
         RevocationView {
             state: state.name(),
             handle: client.map_or_else(|| Part::Now(self.named()), |client| Part::Written(&client.shown.handles)),

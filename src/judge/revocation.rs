@@ -135,32 +135,50 @@ pub struct KillSet {
 #[derive(Clone, Default, Debug)]
 struct Orders {
     sequence: u64,
-    killed: Killed,
+    killed: Denied,
+    suspended: Denied,
     /// By client, the latest last. Shared: a set is copied at each order.
     overrides: HashMap<Target, Vec<Arc<Override>>>,
 }
 
-/// How many parts the killed targets have. An order copies one of them and the list of all: at a million targets 250 entries and 32 KiB,
-/// where a map in one piece would take a third of a second. More parts make the list longer than what it saves.
+/// How many parts denied targets have. An order copies one of them and the list of all: at a million targets 250 entries and 32 KiB,
+/// where a map in one piece would take a third of a second. More parts make the list longer than what they save.
 const PARTS: u16 = 4096;
 
-/// The killed targets, in parts that sets share: who holds an older set keeps it as it is.
+/// Targets with the orders that deny them, in parts that sets share: who holds an older set keeps it as it is.
 #[derive(Clone, Default, Debug)]
-struct Killed {
+struct Denied {
     /// None before the first order, [`PARTS`] from then on.
     parts: Vec<Arc<HashMap<Target, Vec<u64>>>>,
 }
 
-impl Killed {
-    fn orders(&self, target: Target) -> Option<&Vec<u64>> {
-        self.parts.get(Self::place(target))?.get(&target)
-    }
-
-    fn part(&mut self, target: Target) -> Option<&mut HashMap<Target, Vec<u64>>> {
+impl Denied {
+    fn add(&mut self, sequence: u64, target: Target) {
         if self.parts.is_empty() {
             self.parts = vec![Arc::default(); usize::from(PARTS)];
         }
-        self.parts.get_mut(Self::place(target)).map(Arc::make_mut)
+        if let Some(part) = self.parts.get_mut(Self::place(target)).map(Arc::make_mut) {
+            part.entry(target).or_default().push(sequence);
+        }
+    }
+
+    fn remove(&mut self, sequence: u64, target: Target) {
+        let Some(part) = self.parts.get_mut(Self::place(target)).filter(|part| part.contains_key(&target)) else { return };
+        let part = Arc::make_mut(part);
+        let Some(orders) = part.get_mut(&target) else { return };
+        orders.retain(|order| *order != sequence);
+        if orders.is_empty() {
+            part.remove(&target);
+        }
+    }
+
+    /// The first order about one of these targets.
+    fn first(&self, targets: impl IntoIterator<Item = Target>) -> Option<u64> {
+        if self.parts.is_empty() {
+            return None;
+        }
+        let orders = |target| self.parts.get(Self::place(target))?.get(&target)?.first().copied();
+        targets.into_iter().find_map(orders)
     }
 
     /// A target is a hash: its parts are evenly filled.
@@ -190,22 +208,19 @@ impl KillSet {
 
     /// Applies an order that kills. Orders are applied in the order of their sequence numbers.
     pub fn kill(&mut self, sequence: u64, target: Target) {
-        if let Some(part) = self.change(sequence).killed.part(target) {
-            part.entry(target).or_default().push(sequence);
-        }
+        self.change(sequence).killed.add(sequence, target);
+    }
+
+    /// Applies an order that suspends.
+    pub fn suspend(&mut self, sequence: u64, target: Target) {
+        self.change(sequence).suspended.add(sequence, target);
     }
 
     /// Applies an order that lifts another of the same target; that one alone, should several name it.
     pub fn lift(&mut self, sequence: u64, lifted: u64, target: Target) {
         let all = self.change(sequence);
-        if let Some(part) = all.killed.part(target)
-            && let Some(orders) = part.get_mut(&target)
-        {
-            orders.retain(|order| *order != lifted);
-            if orders.is_empty() {
-                part.remove(&target);
-            }
-        }
+        all.killed.remove(lifted, target);
+        all.suspended.remove(lifted, target);
         if let Some(orders) = all.overrides.get_mut(&target) {
             orders.retain(|order| order.sequence() != lifted);
             if orders.is_empty() {
@@ -253,22 +268,27 @@ impl KillSet {
     /// The order that kills one of these targets, if there is one.
     #[must_use]
     pub fn find(&self, targets: impl IntoIterator<Item = Target>) -> Option<u64> {
-        let killed = &self.orders.killed;
-        targets.into_iter().find_map(|target| killed.orders(target).and_then(|orders| orders.first().copied()))
+        self.orders.killed.first(targets)
     }
 
-    /// Refuses when a kill order names one of the targets.
+    /// The order that suspends one of these targets, if there is one.
+    #[must_use]
+    pub fn find_suspension(&self, targets: impl IntoIterator<Item = Target>) -> Option<u64> {
+        self.orders.suspended.first(targets)
+    }
+
+    /// Refuses when an order denies one of the targets; a kill is told before a suspension.
     ///
     /// # Errors
-    /// `revocation.killed`, with the order's sequence number.
-    pub fn check(&self, targets: impl IntoIterator<Item = Target>) -> Result<(), Refusal> {
-        match self.find(targets) {
-            None => Ok(()),
-            Some(order) => {
-                let detail = format!("kill order {order} is in force; `countersign revoke list` shows it");
-                Err(Refusal::new(Code::RevocationKilled, Check::RevocationKillLog, detail))
-            }
-        }
+    /// `revocation.killed` or `revocation.suspended`, with the order's sequence number.
+    pub fn check(&self, targets: impl IntoIterator<Item = Target> + Clone) -> Result<(), Refusal> {
+        let (code, what, order) = match (self.find(targets.clone()), self.find_suspension(targets)) {
+            (Some(order), _) => (Code::RevocationKilled, "kill order", order),
+            (None, Some(order)) => (Code::RevocationSuspended, "suspension", order),
+            (None, None) => return Ok(()),
+        };
+        let detail = format!("{what} {order} is in force; `countersign revoke list` shows it");
+        Err(Refusal::new(code, Check::RevocationKillLog, detail))
     }
 }
 
@@ -336,10 +356,15 @@ pub(super) fn check(
     relief: &mut Relief<'_>,
     findings: &mut Vec<Finding>,
 ) -> Result<Standing, Refusal> {
-    kills.check(targets.iter().copied())?;
+    let worst = looked.iter().max_by_key(|looked| (looked.state, looked.rejected));
+    if let Err(refusal) = kills.check(targets.iter().copied()) {
+        // What a list revokes is worse than what an order suspends.
+        let revoked = worst.filter(|worst| refusal.code == Code::RevocationSuspended && worst.state == State::Revoked);
+        revoked.map_or(Ok(()), Looked::refuse)?;
+        return Err(refusal);
+    }
     findings.push(Finding::held(Check::RevocationKillLog));
     let kill_sequence = kills.sequence();
-    let worst = looked.iter().max_by_key(|looked| (looked.state, looked.rejected));
     if let Some(worst) = worst {
         worst.refuse()?;
     }

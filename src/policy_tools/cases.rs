@@ -89,6 +89,8 @@ pub struct Expect {
     pub withheld: Option<Vec<String>>,
     /// Exactly these policies decide.
     pub policies: Option<Vec<String>>,
+    /// Whether the client is suspended (`@suspend`).
+    pub suspends: Option<bool>,
     /// Exactly these obligations, as `@obligation` writes them.
     pub obligations: Option<Vec<String>>,
     /// The longest life, as a duration.

@@ -96,8 +96,9 @@ fn changed(before: &Rule, after: &Rule) -> Option<Changed> {
     }
     let mut what = Vec::new();
     if let (Some(old), Some(new)) = (Parts::of(before), Parts::of(after)) {
-        let annotations =
-            |rule: &Rule| (rule.code.clone(), rule.advice.clone(), rule.ttl, rule.obligations.clone(), rule.log_only);
+        let annotations = |rule: &Rule| {
+            (rule.code.clone(), rule.advice.clone(), rule.ttl, rule.obligations.clone(), rule.suspends, rule.log_only)
+        };
         let parts = [
             ("effect", old.permits != new.permits),
             ("scope", !(old.covers(&new) && new.covers(&old))),

@@ -129,6 +129,7 @@ fn differences(case: &Case, trial: &Trial, decision: &str) -> Vec<Difference> {
     let withheld: Vec<&String> = case.asked.scopes.iter().chain(&case.asked.tools).filter(|name| !granted(name)).collect();
     compare("withheld", expect.withheld.as_deref().map(listed), listed(&withheld));
     compare("policies", expect.policies.as_deref().map(listed), listed(&trial.policies));
+    compare("suspends", expect.suspends.map(|is| is.to_string()), trial.suspends.is_some().to_string());
     let obligations: Vec<String> = trial.obligations.iter().map(|obliged| written(&obliged.what)).collect();
     compare("obligations", expect.obligations.as_deref().map(|all| listed(&normal(all))), listed(&obligations));
     let seconds = |span: std::time::Duration| format!("{}s", span.as_secs());

@@ -1,5 +1,5 @@
-//! The kill log: orders to deny a client, a key, an issuer, an anchor, a host or a statement, whatever else speaks for it; and the
-//! one order that lets more through, an override, with its review.
+//! The kill log: orders to deny a client, a key, an issuer, an anchor, a host or a statement, for good or for a while, whatever else
+//! speaks for it; and the one order that lets more through, an override, with its review.
 //!
 //! `<data_dir>/kill/log.jws`, one compact JWS a line. Each line names the digest of the line before, and sequence numbers have no gap,
 //! so a follower notices loss and reordering whatever the transport did. Nothing is erased: a lift is an order too. One writer
@@ -26,7 +26,7 @@ mod verify;
 pub use error::{KillLogError, Wrong};
 pub use follow::Taken;
 pub use head::{Head, NONCE, is_nonce};
-pub use order::{Act, Action, NewOrder, Order, Target, Terms};
+pub use order::{Act, Action, ByPolicy, NewOrder, Order, Origin, Signal, Target, Terms};
 pub use verify::{ENTRIES_MAX, ENTRY_MAX, MAX_LINE, MAX_TEXT, OVERRIDE_MAX, Verifier};
 
 use verify::TYPE;

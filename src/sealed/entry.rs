@@ -98,6 +98,8 @@ impl<'d> Joiner<'d> {
             Record::Use(used) => used.evaluation,
             Record::Grant(grant) => grant.evaluation,
             Record::ToolBinding(binding) => binding.evaluation,
+            Record::Change(change) => change.evaluation,
+            Record::Signal(signal) => return signal.client().map_or_else(|| Ok(Arc::clone(&self.nobody)), named),
             _ => return Ok(Arc::clone(&self.nobody)),
         };
         let resolved = self.resolved(evaluation)?;

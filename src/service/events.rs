@@ -18,7 +18,7 @@ use crate::values::{Digest, Timestamp};
 const GRANTS_MAX: usize = 64;
 /// How many records back the rules before a restart are looked for. Each resolution names its rules and lives for minutes, so this
 /// finds them unless a very busy service dies amid uses alone; then the start's digest is all there is.
-const LOOK_BACK: usize = 16_384;
+pub(super) const LOOK_BACK: usize = 16_384;
 
 /// What a resolution has granted and is on record.
 #[derive(Debug, Default)]

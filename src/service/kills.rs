@@ -17,7 +17,7 @@ use crate::judge::revocation::TargetKind;
 use crate::overrides::{self, Listed};
 use crate::record::{self, Record, Revocation};
 use crate::revocation::feed::{self, Accepted, PAGE_BYTES, Page};
-use crate::revocation::kill_log::{Act, Action, Head, KillLog, KillLogError, NewOrder, Order, Target, Terms, Wrong};
+use crate::revocation::kill_log::{Act, Action, Head, KillLog, KillLogError, NewOrder, Order, Origin, Target, Terms, Wrong};
 use crate::values::{Digest, Timestamp};
 
 /// The kill log and the set that it makes.
@@ -48,7 +48,9 @@ pub struct NewKill {
 pub enum KillAction {
     /// Denies a target from now on.
     Kill(TargetKind, String),
-    /// Lifts an earlier order: a kill, or an override before its time.
+    /// Denies a target until that is lifted.
+    Suspend(TargetKind, String),
+    /// Lifts an earlier order: a kill, a suspension, or an override before its time.
     Lift(u64),
     /// Lets this client have more than the rules give it, for a while.
     Override(String, Terms),
@@ -62,8 +64,8 @@ pub enum RevokeError {
     /// The kill log refused it, or could not make it durable.
     #[error(transparent)]
     Log(#[from] KillLogError),
-    /// There is no such order to lift, or it is neither a kill nor an override.
-    #[error("there is no kill order {0} to lift, and no override; `countersign revoke list` shows the orders")]
+    /// There is no such order to lift, or it denies and allows nothing.
+    #[error("there is no kill order {0} to lift, no suspension and no override; `countersign revoke list` shows the orders")]
     NoSuchOrder(u64),
     /// There is no such override to review.
     #[error("there is no override {0} to review; `countersign break-glass list` shows them")]
@@ -144,6 +146,48 @@ impl Kills {
         Ok((order.seq, evidence_of(&order, line)))
     }
 
+    /// Gives the orders that are made of those that there are; nothing comes between. Returns when they are durable and in force, with
+    /// what was made and their records. Orders before one that fails are in force.
+    pub(super) async fn give_planned<P: Send + 'static>(
+        &self,
+        plan: impl FnOnce(&[Order]) -> (P, Vec<NewOrder>) + Send + 'static,
+    ) -> Result<(P, Vec<(u64, Record)>), RevokeError> {
+        let (log, set) = (Arc::clone(&self.log), Arc::clone(&self.set));
+        let written = tokio::task::spawn_blocking(move || {
+            let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
+            let (made, orders) = plan(log.orders());
+            let (mut given, mut failed) = (Vec::new(), None);
+            for order in orders {
+                match log.append(order).cloned() {
+                    Ok(order) => {
+                        log_line(&order);
+                        given.push((order.seq, evidence_of(&order, log.head().1)));
+                    }
+                    Err(error) => {
+                        failed = Some(error);
+                        break;
+                    }
+                }
+            }
+            put_in_force(&set, &log);
+            (made, given, failed)
+        });
+        let (made, given, failed) = written.await.map_err(|_| RevokeError::Thread)?;
+        self.tell();
+        failed.map_or(Ok((made, given)), |error| Err(error.into()))
+    }
+
+    /// The clients whose suspension on a policy's word was lifted by an order after this one, and when.
+    pub(super) fn accepted_after(&self, sequence: u64) -> Vec<(String, Timestamp)> {
+        let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        // Numbers begin with 1 and have no gap.
+        let place = |seq: u64| usize::try_from(seq.saturating_sub(1)).unwrap_or(usize::MAX);
+        let later = log.orders().iter().skip(place(sequence.saturating_add(1)));
+        let lifted = later.filter_map(|lift| Some((log.orders().get(place(lift.lifts?))?, lift.at)));
+        let by_policy = lifted.filter(|(order, _)| matches!(order.origin, Some(Origin::Policy(_))));
+        by_policy.map(|(order, at)| (order.target.value.clone(), at)).collect()
+    }
+
     /// The number of the last order that is in force.
     pub(super) fn sequence(&self) -> u64 {
         self.set.load().sequence()
@@ -198,7 +242,8 @@ impl Kills {
         Ok(page.await.map_err(|_| RevokeError::Thread)??)
     }
 
-    /// Takes a page of the log that is followed, which answers this nonce, or no question. Returns when its orders are durable and in force, with the records of them.
+    /// Takes a page of the log that is followed, which answers this nonce, or no question. Returns when its orders are durable and in
+    /// force, with the records of them.
     pub(super) async fn take(&self, page: Page, nonce: Option<String>) -> Result<(Vec<Record>, Accepted), RevokeError> {
         let (log, set) = (Arc::clone(&self.log), Arc::clone(&self.set));
         let taken = tokio::task::spawn_blocking(move || {
@@ -252,6 +297,7 @@ impl Service {
         // In a task of its own: an order whose giver hangs up is carried out whole, or it would be durable and not in force.
         let given = tokio::spawn(async move {
             let (sequence, record) = inner.kills.give(order, inner.clock.now()).await?;
+            inner.accept_changes(sequence.saturating_sub(1));
             let recorded = inner.ledger.append(&record, &[]).await;
             recorded.map(|_| sequence).map_err(|error| RevokeError::Evidence { sequence, error })
         });
@@ -270,8 +316,12 @@ fn append(log: &mut KillLog, order: NewKill, at: Timestamp) -> Result<Order, Rev
             let value = written_as_compared(kind, value)?;
             (Target { kind, value }, Act::Kill)
         }
+        KillAction::Suspend(kind, value) => {
+            let value = written_as_compared(kind, value)?;
+            (Target { kind, value }, Act::Suspend)
+        }
         KillAction::Lift(sequence) => {
-            let target = target_of(sequence, &[Action::Kill, Action::Override]);
+            let target = target_of(sequence, &[Action::Kill, Action::Suspend, Action::Override]);
             (target.ok_or(RevokeError::NoSuchOrder(sequence))?, Act::Lift(sequence))
         }
         KillAction::Override(client, terms) => (Target { kind: TargetKind::Client, value: client }, Act::Override(terms)),
@@ -280,7 +330,7 @@ fn append(log: &mut KillLog, order: NewKill, at: Timestamp) -> Result<Order, Rev
             (target.ok_or(RevokeError::NoSuchOverride(sequence))?, Act::Review(sequence))
         }
     };
-    Ok(log.append(NewOrder { at, act, target, reason, ticket, by })?.clone())
+    Ok(log.append(NewOrder { at, act, target, reason, ticket, by, origin: None })?.clone())
 }
 
 /// A target as clients are compared with it. What no client can ever match is refused: whoever gave the order would believe that it

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::judge::history::Known;
-use crate::judge::jose::claimed_subject;
+use crate::judge::jose::{claimed_issuer, claimed_subject};
 use crate::judge::policy::{Memo, Principal, Ruling};
 use crate::judge::{Dossier, Resolved};
 use crate::values::{Digest, Request};
@@ -76,28 +76,88 @@ impl Rulings {
     }
 }
 
-/// What clients looked like when they were last allowed in, by identifier. Apart from the cache of resolutions, so that a document that is
-/// invalid for a moment does not make its successor look unchanged.
-pub(super) struct Histories(moka::sync::Cache<Digest, Known>);
+/// What clients looked like when they were last allowed in, by identifier and by who says so. Apart from the cache of resolutions, so that a
+/// document that is invalid for a moment does not make its successor look unchanged.
+pub(super) struct Histories {
+    known: moka::sync::Cache<Digest, Remembering>,
+    /// What a client looked like when its last change went on record, so that one that is denied is not told of with each resolution.
+    told: moka::sync::Cache<Digest, Remembering>,
+}
+
+#[derive(Clone, Copy)]
+struct Remembering {
+    client: Digest,
+    known: Known,
+}
 
 impl Histories {
     pub(super) fn new(capacity: u64) -> Self {
-        Self(moka::sync::Cache::builder().max_capacity(capacity).build())
+        let known = moka::sync::Cache::builder().max_capacity(capacity).build();
+        // Few clients change, so those that did are far fewer.
+        Self { known, told: moka::sync::Cache::builder().max_capacity(capacity / 16).build() }
     }
 
-    /// An empty dossier that knows what is known about the client that a request names. A statement's unverified `sub` may choose what is
+    /// An empty dossier that knows what is known about the client that a request names. A statement's unverified claims may choose what is
     /// known: if the statement does not verify there is no client.
     pub(super) fn dossier(&self, request: &Request) -> Dossier {
-        let client = &request.client;
-        let sub = || claimed_subject(client.software_statement.as_deref()?);
-        let id_is_jws = || claimed_subject(client.id.as_deref()?);
-        let id = id_is_jws().or_else(|| client.id.clone()).or_else(sub);
-        Dossier::new().knowing(id.and_then(|id| self.0.get(&Digest::of(id.as_bytes()))))
+        let known = way_of(request).and_then(|way| self.known.get(&way));
+        Dossier::new().knowing(known.map(|remembering| remembering.known))
     }
 
-    pub(super) fn keep(&self, client: &Resolved) {
-        self.0.insert(Digest::of(client.id().as_bytes()), client.known());
+    pub(super) fn keep(&self, request: &Request, client: &Resolved) {
+        if let Some(way) = way_of(request) {
+            self.known.insert(way, Remembering::of(client));
+        }
     }
+
+    /// As [`Self::keep`], of what a record says.
+    pub(super) fn recall(&self, request: &Request, client: &str, known: Known) {
+        if let Some(way) = way_of(request) {
+            self.known.insert(way, Remembering { client: Digest::of(client.as_bytes()), known });
+        }
+    }
+
+    /// Whether what a client looks like now was not told of.
+    pub(super) fn is_news(&self, request: &Request, client: &Resolved) -> bool {
+        let told = way_of(request).and_then(|way| self.told.get(&way));
+        told.is_none_or(|told| told.known.fingerprint != client.known().fingerprint)
+    }
+
+    pub(super) fn told(&self, request: &Request, client: &Resolved) {
+        match (way_of(request), client.changed().is_empty()) {
+            (None, _) => {}
+            // As it was before: the next change is news, also one that was before.
+            (Some(way), true) => self.told.invalidate(&way),
+            (Some(way), false) => self.told.insert(way, Remembering::of(client)),
+        }
+    }
+
+    /// The next resolution of a client finds nothing to compare with, whoever says what it is.
+    pub(super) fn forget(&self, client: &Digest) {
+        for all in [&self.known, &self.told] {
+            let ways = all.iter().filter(|(_, remembering)| remembering.client == *client).map(|(way, _)| way);
+            ways.collect::<Vec<_>>().iter().for_each(|way| all.invalidate(&**way));
+        }
+    }
+}
+
+impl Remembering {
+    fn of(client: &Resolved) -> Self {
+        Self { client: Digest::of(client.id().as_bytes()), known: client.known() }
+    }
+}
+
+/// Names a client and who says what it is: its document, a statement of an issuer, or both. Like is compared with like, or whoever asks about
+/// a client once with and once without its statement would make it look changed, and could have it suspended.
+fn way_of(request: &Request) -> Option<Digest> {
+    let client = &request.client;
+    let own = client.id.as_deref().filter(|id| claimed_subject(id).is_some());
+    let statement = own.or(client.software_statement.as_deref());
+    let document = client.id.as_deref().filter(|_| own.is_none());
+    let id = own.and_then(claimed_subject).or_else(|| document.map(str::to_owned)).or_else(|| claimed_subject(statement?))?;
+    let issuer = statement.and_then(claimed_issuer);
+    let parts = [document.map_or("statement", |_| "document"), &id, issuer.as_deref().unwrap_or_default()];
+    Some(Digest::of_parts(&parts.map(str::as_bytes)))
 }
 
 #[cfg(test)]

@@ -11,12 +11,13 @@ use crate::clock::Clock;
 use crate::evidence::{AppendError, EvidenceLog, LogReader};
 use crate::fetch::Fetcher;
 use crate::judge::dossier::{Absence, Exhibit, Locator, Outcome};
-use crate::judge::{Decision, Dossier, KillSet, Resolved, Rules, Step, Want, judge, judge_with};
+use crate::judge::{Decision, Dossier, Resolved, Rules, Step, Want, judge, judge_with};
 use crate::record::{ClientFacts, Evaluation, ExhibitRef, FeedRef, KnownRef, OutcomeRef, Record, RulesChange, Use};
 use crate::rules::LiveRules;
 use crate::values::{ClientIdUrl, ClientRef, Code, Digest, Request, Timestamp};
 
 mod answer;
+mod drift;
 mod events;
 mod fleet;
 mod flight;
@@ -28,12 +29,14 @@ mod once;
 mod open;
 mod prove;
 mod published;
+mod signals;
 mod witnessing;
 
 pub use answer::{Answer, CacheState};
 pub use fleet::{FeedError, Question, Replica};
 pub use kills::{KillAction, Kills, NewKill, RevokeError};
-pub use open::{OpenError, fetch_options, kill_set};
+pub use open::{OpenError, fetch_options, kill_set, kills_at};
+pub use signals::{Heard, SignalError};
 
 use events::Granted;
 use fleet::Fleet;
@@ -41,6 +44,7 @@ use flight::{Flights, Landed};
 use ledger::Ledger;
 use lists::StatusLists;
 use memo::{Histories, Principals, Remembered, Rulings};
+use signals::Signals;
 
 /// How much of a resolution's life may pass before it is resolved again in the background, so that no request waits for it.
 const REFRESH_AFTER: f64 = 0.8;
@@ -86,6 +90,7 @@ struct Inner {
     fleet: Fleet,
     fetcher: Fetcher,
     lists: StatusLists,
+    signals: Signals,
     ledger: Ledger,
     reader: Arc<LogReader>,
     cache: moka::sync::Cache<Digest, Arc<Entry>>,
@@ -109,6 +114,9 @@ impl Service {
     /// When the evidence cannot be made durable.
     pub async fn decide(&self, request: &Request, trace: Option<String>) -> Result<Answer, Unavailable> {
         let mut answer = self.decide_unproven(request, trace).await?;
+        if answer.decision().suspends().is_some() {
+            Box::pin(self.suspend_as_told(answer.decision())).await;
+        }
         if request.options.prove {
             // Boxed, as below: few ask for it.
             Box::pin(self.attach_proof(&mut answer)).await;
@@ -118,8 +126,8 @@ impl Service {
 
     async fn decide_unproven(&self, request: &Request, trace: Option<String>) -> Result<Answer, Unavailable> {
         if let Some((key, entry, decision)) = self.0.hit(request) {
-            // Whoever may not ask causes no fetch, and neither does a killed client.
-            if !matches!(decision.code(), Code::SourceNotAllowed | Code::RevocationKilled) {
+            // Whoever may not ask causes no fetch, and neither does a killed or suspended client.
+            if !matches!(decision.code(), Code::SourceNotAllowed | Code::RevocationKilled | Code::RevocationSuspended) {
                 self.refresh_ahead(key, request, &entry, decision.at());
             }
             return self.0.answer_use(request, &entry, decision, CacheState::Hit, trace).await;
@@ -360,11 +368,14 @@ impl Inner {
             Err(error) => Landed { entry: None, dossier: Arc::new(dossier), failed: Some(error) },
             Ok(receipt) => {
                 let evaluation = receipt.index();
+                if let Err(error) = self.write_change(request, client, evaluation).await {
+                    return Landed { entry: None, dossier: Arc::new(dossier), failed: Some(error) };
+                }
                 let (client, refreshing, rulings) = (Arc::clone(client), AtomicBool::new(false), Rulings::default());
                 // What a policy denies for what changed is not what the next resolution is compared with, or it would be denied once
                 // and then no more. An allow, be it by an override, accepts the change.
                 if dossier.known().is_none() || decision.allowed().is_some() {
-                    self.histories.keep(&client);
+                    self.histories.keep(request, &client);
                 }
                 let lists = decision.looked().iter().map(|looked| looked.exhibit().cloned()).collect();
                 let entry = Arc::new(Entry { client, evaluation, lists, refreshing, rulings, granted: Granted::default() });
@@ -445,6 +456,7 @@ impl Inner {
             known: dossier.known().map(KnownRef::of),
             address: from.as_ref().map(|from| from.commitment),
             feed: FeedRef::of(decision.feed()),
+            fingerprint: decision.client().map(|client| client.known().fingerprint.hashes().to_vec()),
         }));
         let mut blobs = vec![(shape.digest, &*shape.bytes), (rules.digest(), &**rules.bytes())];
         blobs.extend(dossier.iter().filter_map(|(_, exhibit)| exhibit.body()));
@@ -485,11 +497,4 @@ impl Inner {
         let id = self.ledger.id(&decision, &receipt);
         Ok(Answer::new(decision, json, receipt, id, cache))
     }
-}
-
-/// The kill set that a replay needs: what was in force after an entry.
-#[must_use]
-pub fn kills_at(orders: &[crate::revocation::kill_log::Order], sequence: u64) -> KillSet {
-    let count = usize::try_from(sequence).unwrap_or(usize::MAX);
-    kill_set(orders.get(..count).unwrap_or(orders))
 }

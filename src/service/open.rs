@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::drift::histories_of_last_run;
 use super::fleet::Fleet;
 use super::flight::Flights;
 use super::kills::Kills;
 use super::ledger::Ledger;
 use super::lists::{StatusLists, keep_fresh};
-use super::memo::{Histories, Principals};
+use super::memo::Principals;
+use super::signals::Signals;
 use super::witnessing::Witnessing;
 use super::{Inner, Service, events, published};
 use crate::clock::Clock;
@@ -54,6 +56,9 @@ pub enum OpenError {
     /// The kill log that is followed cannot be asked.
     #[error("{0}")]
     Feed(String),
+    /// A transmitter's keys or token cannot be read.
+    #[error("{0}")]
+    Signals(String),
     /// The fetcher cannot be set up.
     #[error("fetch: {0}")]
     Fetcher(#[from] FetcherError),
@@ -79,6 +84,7 @@ impl Service {
         let key = Arc::new(LogKey::load_or_create(&config.log_key())?);
         let poster = Poster::new(&config.fetch.extra_roots)?;
         let fleet = Fleet::of(config, &poster).map_err(OpenError::Feed)?;
+        let signals = Signals::of(config, &poster, clock.now()).map_err(OpenError::Signals)?;
         let Known { epochs: elsewhere, next_pack } = published::known(config, &key, &poster).await?;
         let patience = Duration::from_millis(config.http.request_timeout_ms);
         let dir = config.data_dir.join("evidence");
@@ -94,6 +100,7 @@ impl Service {
         let (log, opened) = EvidenceLog::open(options)?;
         let (current, at) = (rules.current(), clock.now());
         let changes = events::changes_since_last_run(&log, &config.data_dir.join("evidence"), &current, at);
+        let histories = histories_of_last_run(&log, &config.data_dir.join("evidence"), &kills, config.cache.capacity);
         let ledger = Ledger::new(log)?;
         let start = Record::Start(Start {
             at,
@@ -107,10 +114,6 @@ impl Service {
         ledger.append(&start, &[(current.digest(), &**current.bytes())]).await?;
         ledger.append_all(&changes).await?;
         let cache = moka::sync::Cache::builder().max_capacity(config.cache.capacity).build();
-        let flights = Flights::default();
-        let reloading = tokio::sync::Mutex::default();
-        // Small, and worth more the longer they reach back.
-        let histories = Histories::new(config.cache.capacity.saturating_mul(4));
         let reader = Arc::new(LogReader::of_records(config.data_dir.join("evidence")));
         for witness in &config.evidence.witnesses {
             if let Some(witnessing) = Witnessing::new(witness, opened.epoch, &reader, &poster) {
@@ -120,21 +123,23 @@ impl Service {
         let inner = Inner {
             clock,
             rules,
-            reloading,
+            reloading: tokio::sync::Mutex::default(),
             kills,
             fleet,
             fetcher,
             lists,
+            signals,
             ledger,
             reader,
             cache,
             histories,
             principals: Principals::default(),
-            flights,
+            flights: Flights::default(),
             patience,
         };
         let service = Self(Arc::new(inner));
         service.start_following();
+        Signals::start(&service.0);
         tokio::spawn(keep_fresh(Arc::downgrade(&service.0)));
         Ok(service)
     }
@@ -157,9 +162,17 @@ pub(super) fn bring_up(set: &mut KillSet, orders: &[Order]) {
             (Action::Lift, Some(lifted), _) => set.lift(order.seq, lifted, target),
             (Action::Override, _, Some(terms)) => set.grant_override(&order.target.value, granted(order, terms)),
             (Action::Review, ..) => set.advance(order.seq),
+            (Action::Suspend, ..) => set.suspend(order.seq, target),
             _ => set.kill(order.seq, target),
         }
     }
+}
+
+/// The kill set that a replay needs: what was in force after an entry.
+#[must_use]
+pub fn kills_at(orders: &[Order], sequence: u64) -> KillSet {
+    let count = usize::try_from(sequence).unwrap_or(usize::MAX);
+    kill_set(orders.get(..count).unwrap_or(orders))
 }
 
 fn granted(order: &Order, terms: &Terms) -> Override {

@@ -115,7 +115,7 @@ AnchorApprovalEnded "anchor.approval_ended" "PRODUCT R3" No "unauthorized_client
 AnchorClass "anchor.class" "PRODUCT R3" No "unauthorized_client" "The trust anchor may not vouch for clients of this class." "Correct `client_class` or `vouches.classes`.";
 RevocationKilled "revocation.killed" "PRODUCT R10" No "unauthorized_client" "An operator's kill order names this client or something it rests on." "Ask the operator; `countersign revoke list` shows the order.";
 RevocationRevoked "revocation.revoked" "PRODUCT R10" No "unauthorized_client" "The client's voucher revoked it." "Ask the issuer.";
-RevocationSuspended "revocation.suspended" "PRODUCT R10" No "unauthorized_client" "The client is suspended." "Ask the issuer.";
+RevocationSuspended "revocation.suspended" "PRODUCT R10" No "unauthorized_client" "The client is suspended: by its voucher, or by an order." "Ask the issuer, or the operator; `countersign revoke list` shows orders.";
 RevocationUnknown "revocation.unknown" "PRODUCT R10" Later "temporarily_unavailable" "It could not be told whether the client is revoked." "Ask again; check the status source.";
 RedirectUriMismatch "redirect_uri.mismatch" "RFC 9700 4.1.3" No "invalid_request" "The redirect URI is not one of the client's." "Register the exact URI; only the port of a native app's loopback URI may differ.";
 GrantScope "grant.scope" "PRODUCT R6" No "invalid_scope" "None of the scopes asked for can be granted." "Ask for scopes that the statement and the anchor both allow.";

@@ -25,7 +25,8 @@ fn victim() {
     for _ in 0..ORDERS {
         let target = Target { kind: TargetKind::Client, value: format!("https://c.example/{}", log.head().0) };
         let (at, text) = (Timestamp::from_secs(1), String::new);
-        log.append(NewOrder { at, act: Act::Kill, target, reason: text(), ticket: text(), by: "ann".into() }).unwrap();
+        log.append(NewOrder { at, act: Act::Kill, target, reason: text(), ticket: text(), by: "ann".into(), origin: None })
+            .unwrap();
         let (seq, line) = log.head();
         // One write a line, so that a line is there or not.
         std::io::stdout().write_all(format!("\nACK {seq} {line}\n").as_bytes()).unwrap();

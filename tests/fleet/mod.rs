@@ -8,6 +8,7 @@ mod lies;
 mod nats;
 mod pages;
 mod processes;
+mod signals;
 
 use std::net::SocketAddr;
 use std::path::Path;

@@ -7,9 +7,17 @@ fn each_sentence_has_its_tests() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let read = |path: &str| std::fs::read_to_string(root.join(path)).unwrap_or_else(|error| panic!("{path}: {error}"));
     let text = read("docs/revocation.md");
-    let files = ["crashes", "feed", "following", "lies", "processes"].map(|name| format!("tests/fleet/{name}.rs"));
+    let files = ["crashes", "feed", "following", "lies", "processes", "signals"].map(|name| format!("tests/fleet/{name}.rs"));
     let lists = ["tests/status.rs", "tests/service/status_lists.rs", "tests/publish.rs"];
-    let more = ["src/revocation/feed/tests.rs", "src/revocation/lease.rs"].into_iter().chain(lists).map(str::to_owned);
+    let signals = [
+        "tests/signals.rs",
+        "tests/service/signals.rs",
+        "tests/service/drift.rs",
+        "tests/service/pushed.rs",
+        "src/service/signals/tests.rs",
+    ];
+    let more =
+        ["src/revocation/feed/tests.rs", "src/revocation/lease.rs"].into_iter().chain(lists).chain(signals).map(str::to_owned);
     let sources: String = files.into_iter().chain(more).map(|path| read(&path)).collect();
     let mut named = 0;
     for bracket in text.split(" [").skip(1).filter_map(|rest| rest.split(']').next()) {
@@ -18,7 +26,7 @@ fn each_sentence_has_its_tests() {
             named += 1;
         }
     }
-    assert!(named >= 20, "{named}");
+    assert!(named >= 35, "{named}");
     for row in text.lines().filter(|line| line.starts_with("| G")) {
         assert!(row.contains("[`"), "no test: {row}");
     }

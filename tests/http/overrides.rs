@@ -66,6 +66,7 @@ async fn resolved(world: &World, order: u64) {
         known: None,
         address: None,
         feed: None,
+        fingerprint: None,
     };
     world.service.log().append(&Record::Evaluation(Box::new(evaluation)).encode(), &[]).await.unwrap();
 }

@@ -60,8 +60,15 @@ fn settle(directory: &Path, region: &str, case: &Case) {
         let mut log = KillLog::open(&data).unwrap();
         for (kind, value) in &case.orders {
             let target = Target { kind: *kind, value: value.clone() };
-            let order =
-                NewOrder { at: case.at, act: Act::Kill, target, reason: "r".into(), ticket: String::new(), by: region.into() };
+            let order = NewOrder {
+                at: case.at,
+                act: Act::Kill,
+                target,
+                reason: "r".into(),
+                ticket: String::new(),
+                by: region.into(),
+                origin: None,
+            };
             log.append(order).unwrap();
         }
     }

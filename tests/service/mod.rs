@@ -3,6 +3,7 @@
 mod backtest;
 mod caching;
 mod crowds;
+mod drift;
 mod events;
 mod inventory;
 mod kills;
@@ -10,6 +11,8 @@ mod misbehaviour;
 mod overrides;
 mod personal;
 mod policies;
+mod pushed;
 mod reloading;
 mod rollback;
+mod signals;
 mod status_lists;

@@ -2,14 +2,16 @@
 
 use std::io::Write as _;
 
+use countersign::judge::revocation::TargetKind;
 use countersign::listing;
 use countersign::record::Record;
+use countersign::service::{KillAction, NewKill};
 use countersign::values::Request;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::{Value, json};
 
-use crate::case::{AT, at, request_with};
+use crate::case::{AT, CLIENT, at, request_with};
 use crate::status::{Registry, anchor};
 use crate::world::{World, gist, until};
 
@@ -104,6 +106,25 @@ async fn a_bit_is_read_on_every_request_and_changes_go_on_record() {
     let events = listed.events();
     assert!(events.len() == 3 && events.iter().zip(changes).all(|(event, change)| event.ends_with(change)), "{events:?}");
     assert_eq!(listed.world.check_replays(), 7, "six answers and a resolution, each from its record");
+}
+
+#[tokio::test]
+async fn what_a_list_revokes_is_worse_than_what_an_order_suspends() {
+    let listed = Listed::start().await;
+    listed.publish(now(), &[0; 4]);
+    Listed::check(&listed.ask().await, "allow", "ok", "good");
+    let action = KillAction::Suspend(TargetKind::Client, CLIENT.into());
+    let order = NewKill { action, reason: "under review".into(), ticket: String::new(), by: "ann".into() };
+    listed.world.service.revoke(order).await.unwrap();
+    Listed::check(&listed.ask().await, "deny", "revocation.suspended", "good");
+    listed.publish(now() + 60, &[0, 1, 0, 0]);
+    listed.pass(61).await;
+    Listed::check(&listed.ask().await, "deny", "revocation.revoked", "revoked");
+    listed.world.lift(1).await;
+    Listed::check(&listed.ask().await, "deny", "revocation.revoked", "revoked");
+    listed.world.kill(TargetKind::Client, CLIENT).await;
+    assert_eq!(gist(&listed.ask().await).1, "revocation.killed");
+    listed.world.check_replays();
 }
 
 #[tokio::test]

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Makes fresh statements with each signer. `run.sh setup` installs the two libraries below tests/signers (ignored by git);
 # `run.sh DIR` writes node.json, chains.json, python.json and openssl.json into DIR, leaving out a signer that is not installed.
-# The committed fixtures were made with: tests/signers/run.sh tests/vectors/statements
+# The committed fixtures were made with: tests/signers/run.sh tests/vectors/statements; that of security events with
+# tests/signers/venv/bin/python tests/signers/signals.py >tests/vectors/signals/python.json
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 case ${1:?usage: run.sh setup, or run.sh DIR} in

@@ -1,5 +1,6 @@
 //! The data directory: can it be written, is there room, is the clock behind it, are the logs sound.
 
+use std::collections::{BTreeMap, HashSet};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
@@ -8,7 +9,7 @@ use countersign::config::Config;
 use countersign::evidence::LogReader;
 use countersign::overrides::{self, Listed};
 use countersign::record::Record;
-use countersign::revocation::kill_log::KillLog;
+use countersign::revocation::kill_log::{Action, KillLog, Order, Origin};
 use countersign::values::Timestamp;
 use countersign::values::time::LEEWAY;
 
@@ -16,6 +17,8 @@ use countersign::values::time::LEEWAY;
 const COMFORT: u64 = 4;
 /// How many overrides a line names.
 const OVERDUE_SHOWN: usize = 5;
+/// How many origins of orders a line names.
+const ORIGINS_SHOWN: usize = 8;
 /// This was written then: a clock before it is wrong.
 const WRITTEN: Timestamp = Timestamp::from_secs(1_793_491_200);
 
@@ -97,13 +100,28 @@ fn kills(directory: &Path, at: Timestamp) -> Vec<Diagnosis> {
     match KillLog::read_only(directory) {
         Ok(log) => {
             let sound = Diagnosis::good("kill log", format!("{} orders, each signed and chained", log.orders().len()));
-            std::iter::once(sound).chain(unreviewed(&overrides::of(log.orders(), at))).collect()
+            let denials = denials(log.orders());
+            std::iter::once(sound).chain(denials).chain(unreviewed(&overrides::of(log.orders(), at))).collect()
         }
         Err(error) => {
             let advice = "restore it from a backup: without it the verifier does not start, so that no killed client gets in";
             vec![Diagnosis::bad("kill log", error.to_string(), advice)]
         }
     }
+}
+
+/// Where the orders come from that deny somebody now.
+fn denials(orders: &[Order]) -> Option<Diagnosis> {
+    let lifted: HashSet<u64> = orders.iter().filter_map(|order| order.lifts).collect();
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    for order in orders.iter().filter(|order| matches!(order.action, Action::Kill | Action::Suspend)) {
+        if !lifted.contains(&order.seq) {
+            *counts.entry(order.origin.as_ref().map_or_else(|| "operators".to_owned(), Origin::summary)).or_default() += 1;
+        }
+    }
+    let said: Vec<String> = counts.iter().take(ORIGINS_SHOWN).map(|(from, count)| format!("{count} of {from}")).collect();
+    let more = if counts.len() > ORIGINS_SHOWN { ", ..." } else { "" };
+    (!said.is_empty()).then(|| Diagnosis::good("denied", format!("kills and suspensions in force: {}{more}", said.join(", "))))
 }
 
 /// Overrides that have ended and that nobody has looked at.
@@ -157,11 +175,35 @@ mod tests {
             let terms = Terms { scopes: vec!["s".into()], tools: vec![], until, approver: "carol".into() };
             let target = Target { kind: countersign::judge::revocation::TargetKind::Client, value: "c".into() };
             let (reason, ticket, by) = ("r".into(), "t".into(), "ann".into());
-            log.append(NewOrder { at: WRITTEN, act: Act::Override(terms), target, reason, ticket, by }).unwrap();
+            log.append(NewOrder { at: WRITTEN, act: Act::Override(terms), target, reason, ticket, by, origin: None }).unwrap();
         }
         assert_eq!(kills(directory.path(), WRITTEN).len(), 1, "in force: not due yet");
         let due = kills(directory.path(), until).pop().unwrap();
         assert_eq!((due.mark, due.detail.as_str()), (Mark::Warn, "7 ended without a review: 1, 2, 3, 4, 5, ..."));
+    }
+
+    #[test]
+    fn where_orders_come_from() {
+        use countersign::revocation::kill_log::{Act, NewOrder, Signal, Target};
+        let directory = tempfile::tempdir().unwrap();
+        let mut log = KillLog::open(directory.path()).unwrap();
+        assert_eq!(denials(log.orders()), None);
+        let signal = Signal {
+            transmitter: "acme".into(),
+            jti: "j".into(),
+            issued: WRITTEN,
+            set: countersign::values::Digest::of(b"set"),
+        };
+        let by_acme = || Some(Origin::Signal(signal.clone()));
+        for (act, origin) in
+            [(Act::Kill, None), (Act::Suspend, by_acme()), (Act::Kill, by_acme()), (Act::Lift(1), None), (Act::Suspend, None)]
+        {
+            let target = Target { kind: countersign::judge::revocation::TargetKind::Client, value: "c".into() };
+            let (reason, ticket, by) = ("r".into(), "t".into(), "ann".into());
+            log.append(NewOrder { at: WRITTEN, act, target, reason, ticket, by, origin }).unwrap();
+        }
+        let told = denials(log.orders()).unwrap();
+        assert_eq!(told.detail, "kills and suspensions in force: 1 of operators, 2 of signal acme");
     }
 
     #[test]

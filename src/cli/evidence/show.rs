@@ -100,7 +100,10 @@ fn event(located: &Located, context: &Context) -> Outcome {
     let head = ("record", format!("{} {} at {}", located.record.kind(), located.log, located.index));
     let plain = |value: &Value| match value {
         Value::String(text) => text.clone(),
-        Value::Array(names) => names.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" "),
+        Value::Array(names) => {
+            let name = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            names.iter().map(name).collect::<Vec<_>>().join(" ")
+        }
         other => other.to_string(),
     };
     let own = record.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null());
@@ -141,6 +144,12 @@ fn fields(record: &Record) -> Value {
             json!({ "at": r.at, "client": r.client, "from": r.from, "to": r.to, "detail": r.detail })
         }
         Record::ListAlarm(r) => json!({ "at": r.at, "uri": r.uri, "detail": r.detail }),
+        Record::Signal(r) => {
+            json!({ "at": r.at, "transmitter": r.transmitter, "jti": r.jti, "issued": r.issued, "event": r.event,
+            "subjects": r.subjects, "set": r.set, "outcome": r.outcome, "orders": r.orders })
+        }
+        Record::Change(r) => json!({ "at": r.at, "evaluation": r.evaluation, "client": r.client, "anchor": r.anchor,
+            "changed": r.changed }),
         Record::Retention(r) => json!({ "at": r.at, "before": r.before, "deleted": r.deleted }),
         Record::Erasure(r) => json!({ "at": r.at, "before": r.before, "days": r.days }),
         Record::Acknowledgement(r) => json!({ "at": r.at, "replica": r.replica, "caller": r.caller, "first": r.first,

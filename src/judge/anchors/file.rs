@@ -178,33 +178,61 @@ fn statement_kind(statement: StatementToml, files: &BTreeMap<String, String>) ->
         "countersign" => {}
         other => return Err(format!("statement.profile {other:?} is not supported by this version")),
     }
-    let held = |json: &[u8], place: &str| {
-        KeySet::parse(json).map(|keys| KeySource::Held(Arc::new(keys))).map_err(|error| format!("{place}: {error}"))
-    };
-    let keys = match (statement.jwks_file, statement.jwks, statement.jwks_uri) {
-        (Some(name), None, None) => {
-            let text = files.get(&name).ok_or_else(|| format!("statement.jwks_file {name:?} cannot be read"))?;
-            held(text.as_bytes(), "statement.jwks_file")?
+    let file = statement.jwks_file.as_deref().map(|name| (name, files.get(name).map(String::as_str)));
+    let keys = KeySource::read("statement", file, statement.jwks.as_ref(), statement.jwks_uri.as_deref())?;
+    Ok(AnchorKind::StatementIssuer {
+        issuer: statement.issuer,
+        keys,
+        algorithms: algorithms("statement", statement.algorithms.as_deref())?,
+    })
+}
+
+impl KeySource {
+    /// Reads where keys are: exactly one of a file, by its name and its text if it can be read, a set, and a URL.
+    ///
+    /// # Errors
+    /// Names the key of this section of a configuration, and the rule.
+    pub(crate) fn read(
+        section: &str,
+        file: Option<(&str, Option<&str>)>,
+        set: Option<&toml::Table>,
+        uri: Option<&str>,
+    ) -> Result<Self, String> {
+        let held = |json: &[u8], place: &str| {
+            let keys = KeySet::parse(json).map_err(|error| format!("{section}.{place}: {error}"))?;
+            Ok(Self::Held(Arc::new(keys)))
+        };
+        match (file, set, uri) {
+            (Some((name, text)), None, None) => {
+                let text = text.ok_or_else(|| format!("{section}.jwks_file {name:?} cannot be read"))?;
+                held(text.as_bytes(), "jwks_file")
+            }
+            (None, Some(table), None) => {
+                let json = serde_json::to_vec(table).map_err(|error| format!("{section}.jwks: {error}"))?;
+                held(&json, "jwks")
+            }
+            (None, None, Some(uri)) => {
+                PublicUrl::parse(uri).map(Self::Published).map_err(|error| format!("{section}.jwks_uri: {error}"))
+            }
+            _ => Err(format!("`[{section}]` needs exactly one of `jwks_file`, `jwks` and `jwks_uri`")),
         }
-        (None, Some(table), None) => {
-            let json = serde_json::to_vec(&table).map_err(|error| format!("statement.jwks: {error}"))?;
-            held(&json, "statement.jwks")?
-        }
-        (None, None, Some(uri)) => {
-            KeySource::Published(PublicUrl::parse(&uri).map_err(|error| format!("statement.jwks_uri: {error}"))?)
-        }
-        _ => return Err("`[statement]` needs exactly one of `jwks_file`, `jwks` and `jwks_uri`".into()),
-    };
+    }
+}
+
+/// Reads a list of algorithms; without one, those that new signers should use.
+///
+/// # Errors
+/// Names the key of this section of a configuration, and the rule.
+pub(crate) fn algorithms(section: &str, names: Option<&[String]>) -> Result<Vec<Algorithm>, String> {
     let algorithm = |name: &String| {
         Algorithm::from_name(name)
-            .ok_or_else(|| format!("statement.algorithms: {name:?} is not an accepted asymmetric algorithm"))
+            .ok_or_else(|| format!("{section}.algorithms: {name:?} is not an accepted asymmetric algorithm"))
     };
-    let algorithms = match statement.algorithms {
-        None => vec![Algorithm::ES256, Algorithm::PS256, Algorithm::EdDSA],
-        Some(names) if names.is_empty() => return Err("statement.algorithms is empty".into()),
-        Some(names) => names.iter().map(algorithm).collect::<Result<_, _>>()?,
-    };
-    Ok(AnchorKind::StatementIssuer { issuer: statement.issuer, keys, algorithms })
+    match names {
+        None => Ok(vec![Algorithm::ES256, Algorithm::PS256, Algorithm::EdDSA]),
+        Some([]) => Err(format!("{section}.algorithms is empty")),
+        Some(names) => names.iter().map(algorithm).collect(),
+    }
 }
 
 fn approval(toml: &ApprovalToml) -> Result<Approval, String> {

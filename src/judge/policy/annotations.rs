@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use cedar_policy::{Effect, Policy};
+use cedar_policy::{ActionConstraint, Effect, EntityUid, Policy};
 
 use super::obligation::Obligation;
 use crate::values::time::duration;
@@ -32,6 +32,8 @@ pub struct Rule {
     pub ttl: Option<Duration>,
     /// `@obligation` of a permit.
     pub obligations: Vec<Obligation>,
+    /// `@suspend` of a forbid of `admit`: whom it denies is suspended until somebody lifts that.
+    pub suspends: bool,
     /// `@mode("log_only")`: evaluated and reported, and without any effect.
     pub log_only: bool,
     /// Its text, annotations included.
@@ -56,6 +58,7 @@ impl Rule {
             advice: None,
             ttl: None,
             obligations: Vec::new(),
+            suspends: false,
             log_only: false,
             text: policy.to_cedar().unwrap_or_default().trim().into(),
             file: file.into(),
@@ -85,10 +88,16 @@ impl Rule {
                     only(true)?;
                     rule.obligations = Obligation::parse_list(value)?;
                 }
+                "suspend" => {
+                    only(false)?;
+                    rule.suspends = suspends(policy, value)?;
+                }
                 "mode" if value == "log_only" => rule.log_only = true,
                 "mode" => return Err(format!("@mode({value:?}) is unknown; `log_only` is the only mode")),
                 other => {
-                    return Err(format!("@{other} is unknown; known are @id, @code, @advice, @ttl, @obligation, @mode"));
+                    return Err(format!(
+                        "@{other} is unknown; known are @id, @code, @advice, @ttl, @obligation, @suspend, @mode"
+                    ));
                 }
             }
         }
@@ -126,6 +135,27 @@ fn advice(text: &str) -> Result<Box<str>, String> {
     Ok(text.into())
 }
 
+/// A suspension lasts, so it must be about the client, never about what a caller asks for or when: whoever can ask could have any client
+/// suspended by asking wrongly.
+fn suspends(policy: &Policy, value: &str) -> Result<bool, String> {
+    let admits = |action: &EntityUid| action.id().unescaped() == "admit";
+    let only_admit = match policy.action_constraint() {
+        ActionConstraint::Any => false,
+        ActionConstraint::Eq(action) => admits(&action),
+        ActionConstraint::In(actions) => !actions.is_empty() && actions.iter().all(admits),
+    };
+    let text = policy.to_cedar().unwrap_or_default();
+    let named = |word: &str| text.split(|c: char| !c.is_alphanumeric()).filter(|other| *other == word).count();
+    // The head names the resource once.
+    let looks_at_request = named("context") > 0 || named("resource") > 1;
+    match (value.is_empty(), only_admit, looks_at_request) {
+        (true, true, false) => Ok(true),
+        (false, ..) => Err("@suspend takes no argument".into()),
+        (_, false, _) => Err("@suspend belongs on a forbid of `action == Action::\"admit\"`: it is about the client".into()),
+        (.., true) => Err("@suspend: the policy looks at the request; whoever can ask could have any client suspended".into()),
+    }
+}
+
 fn ttl(text: &str) -> Result<Duration, String> {
     let span = duration(text).map_err(|rule| format!("@ttl: {rule}"))?;
     if span.is_zero() || span > TTL_MAX {
@@ -147,6 +177,35 @@ mod tests {
             (Err(got), Err(expect)) => assert!(got.contains(expect), "{got}"),
             (got, _) => panic!("{text}: {got:?}"),
         }
+    }
+
+    #[track_caller]
+    fn suspension(annotation: &str, rest: &str, expect: Result<(), &str>) {
+        let policy: Policy = format!("@id(\"a\") {annotation} forbid {rest};").parse().unwrap();
+        match (Rule::of(&policy, "x.cedar", 1), expect) {
+            (Ok(rule), Ok(())) => assert!(rule.suspends),
+            (Err(got), Err(part)) => assert!(got.contains(part), "{got}"),
+            (got, _) => panic!("{rest}: {got:?}"),
+        }
+    }
+
+    #[test]
+    fn what_may_suspend() {
+        let admit = r#"(principal, action == Action::"admit", resource)"#;
+        let changed = format!(r#"{admit} when {{ principal.changed.contains("keys") }}"#);
+        suspension("@suspend", &changed, Ok(()));
+        suspension("@suspend", admit, Ok(()));
+        suspension("@suspend", r#"(principal, action in [Action::"admit"], resource)"#, Ok(()));
+        suspension("@suspend(\"x\")", &changed, Err("no argument"));
+        suspension("@suspend", "(principal, action, resource)", Err("about the client"));
+        suspension(
+            "@suspend",
+            r#"(principal, action in [Action::"admit", Action::"callTool"], resource)"#,
+            Err("about the client"),
+        );
+        suspension("@suspend", r#"(principal, action == Action::"callTool", resource)"#, Err("about the client"));
+        suspension("@suspend", &format!(r#"{admit} when {{ context.redirect == "none" }}"#), Err("looks at the request"));
+        suspension("@suspend", r#"(principal, action == Action::"admit", resource == Resource::"x")"#, Ok(()));
     }
 
     #[test]
@@ -172,6 +231,8 @@ mod tests {
         check(r#"@id("a") @code("policy.")"#, "forbid", Err("lower snake"));
         check(r#"@id("a") @code("policy.denied")"#, "forbid", Err("verifier's own"));
         check(&format!(r#"@id("a") @advice({:?})"#, "x".repeat(513)), "forbid", Err("@advice"));
+        check(r#"@id("a") @suspend"#, "permit", Err("belongs on a `forbid`"));
+        check(r#"@id("a") @suspend"#, "forbid", Err("about the client"));
         check(r#"@id("a") @mode("log_only")"#, "forbid", Ok(()));
         check(r#"@id("a") @mode("enforce")"#, "forbid", Err("@mode"));
     }

@@ -335,11 +335,12 @@ impl Ruling {
         let forbids = || tally.forbids.iter().filter_map(|place| policies.rules().get(*place));
         let Some(first) = forbids().next() else {
             let detail = format!("no policy permits {about}");
-            return Some(Denied { code: None, advice: None, policies: Box::default(), detail: detail.into() });
+            return Some(Denied { detail: detail.into(), ..Denied::default() });
         };
         Some(Denied {
             code: forbids().find_map(|rule| rule.code.clone()),
             advice: forbids().find_map(|rule| rule.advice.clone()),
+            suspends: forbids().find(|rule| rule.suspends).map(|rule| rule.id.clone()),
             policies: forbids().map(|rule| rule.id.clone()).collect(),
             detail: format!("policy {:?} forbids {about}", first.id).into(),
         })
@@ -347,12 +348,7 @@ impl Ruling {
 
     /// An evaluation error denies, whatever else the policies say.
     fn fail(&mut self, detail: &str) {
-        let failed = Denied {
-            code: Some(Code::PolicyError.name().into()),
-            advice: None,
-            policies: Box::default(),
-            detail: detail.into(),
-        };
+        let failed = Denied { code: Some(Code::PolicyError.name().into()), detail: detail.into(), ..Denied::default() };
         if self.admission.as_ref().and_then(|denied| denied.code.as_deref()) != Some(Code::PolicyError.name()) {
             self.admission = Some(failed);
         }

@@ -68,6 +68,8 @@ pub struct Trial {
     pub tools: Vec<String>,
     /// The policies that decided: those that permit, or those that forbid.
     pub policies: Vec<Box<str>>,
+    /// The policy that has the client suspended.
+    pub suspends: Option<Box<str>>,
     /// Every enforced policy that had a say in some part of it: it permitted what was granted, or it forbade.
     pub had_a_say: Vec<Box<str>>,
     /// Policies in `log_only` mode that would have had a say.
@@ -138,11 +140,8 @@ impl Trial {
         had_a_say.extend(denials().flat_map(|denied| denied.policies.iter().cloned()));
         had_a_say.sort_unstable();
         had_a_say.dedup();
-        let forbids = granted
-            .err()
-            .and_then(|refusal| refusal.policy.as_ref())
-            .map(|denied| denied.policies.to_vec())
-            .unwrap_or_default();
+        let denied = granted.err().and_then(|refusal| refusal.policy.as_ref());
+        let forbids = denied.map(|denied| denied.policies.to_vec()).unwrap_or_default();
         let text = |part: fn(&Refusal) -> &str| granted.err().map(part);
         Self {
             code: text(Refusal::code_name).unwrap_or("ok").to_owned(),
@@ -150,6 +149,7 @@ impl Trial {
             scopes: granted.map(|grant| grant.scopes().to_vec()).unwrap_or_default(),
             tools: granted.map(|grant| grant.tools().to_vec()).unwrap_or_default(),
             policies: if granted.is_ok() { permits } else { forbids },
+            suspends: denied.and_then(|denied| denied.suspends.clone()),
             had_a_say,
             log_only: log_only(ruling),
             obligations: if granted.is_ok() { ruling.obligations.clone() } else { Vec::new() },

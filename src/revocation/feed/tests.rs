@@ -34,7 +34,9 @@ impl Writer {
         for name in names {
             let target = Target { kind: TargetKind::Client, value: (*name).to_owned() };
             let (at, text) = (Timestamp::from_secs(1), String::new);
-            self.1.append(NewOrder { at, act: Act::Kill, target, reason: text(), ticket: text(), by: "ann".into() }).unwrap();
+            self.1
+                .append(NewOrder { at, act: Act::Kill, target, reason: text(), ticket: text(), by: "ann".into(), origin: None })
+                .unwrap();
         }
         self
     }
@@ -162,7 +164,7 @@ fn a_follower_is_no_writer() {
     let (dir, mut log) = writer.follower();
     let target = Target { kind: TargetKind::Client, value: "x".into() };
     let (at, text) = (Timestamp::from_secs(1), String::new);
-    let order = NewOrder { at, act: Act::Kill, target, reason: text(), ticket: text(), by: "ann".into() };
+    let order = NewOrder { at, act: Act::Kill, target, reason: text(), ticket: text(), by: "ann".into(), origin: None };
     assert!(matches!(log.append(order), Err(KillLogError::Follows)));
     assert!(matches!(log.sign_head(NONCE, at), Err(KillLogError::Follows)));
     drop(log);

@@ -42,8 +42,13 @@ pub enum Wrong {
     #[error("`{0}` must have 1 to 1024 bytes")]
     Text(&'static str),
     /// A lift that lifts nothing.
-    #[error("a lift must name an earlier kill or override of the same target that is still in force; no other order names one")]
+    #[error(
+        "a lift must name an earlier kill, suspension or override of the same target that is still in force; no other order names one"
+    )]
     Lifts,
+    /// An order on the word of a transmitter or a policy that may not give it.
+    #[error("`origin`: {0}")]
+    Origin(&'static str),
     /// An override without terms, or another order with them.
     #[error("an override has `override`, and no other order has")]
     StrayTerms,

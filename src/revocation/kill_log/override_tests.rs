@@ -28,6 +28,7 @@ fn order(act: Act) -> NewOrder {
         reason: "outage".to_owned(),
         ticket: "INC-7".to_owned(),
         by: "anna".to_owned(),
+        origin: None,
     }
 }
 

@@ -12,6 +12,7 @@ fn kill(value: &str) -> NewOrder {
         ticket: "INC-7".to_owned(),
         by: "anna".to_owned(),
         act: Act::Kill,
+        origin: None,
     }
 }
 

@@ -7,7 +7,7 @@ use data_encoding::BASE64URL_NOPAD;
 use ed25519_dalek::{Signature, VerifyingKey};
 use serde::Deserialize;
 
-use super::{Action, Order, Terms, Wrong};
+use super::{Action, Order, Origin, Terms, Wrong};
 use crate::judge::anchors::Pattern;
 use crate::judge::revocation::TargetKind;
 use crate::publisher::keys::thumbprint;
@@ -141,17 +141,45 @@ impl Verifier {
             Order { lifts: Some(_), action, .. } if *action != Action::Lift => return Err(Wrong::Lifts),
             _ => {}
         }
+        self.check_origin(order)?;
         match order.action {
-            Action::Kill => Ok(()),
+            Action::Kill | Action::Suspend => Ok(()),
             Action::Lift => order.lifts.filter(|seq| self.may_lift(order, *seq)).map(drop).ok_or(Wrong::Lifts),
             Action::Override => check_terms(order, order.terms.as_ref().ok_or(Wrong::StrayTerms)?),
             Action::Review => order.reviews.filter(|seq| self.may_review(order, *seq)).map(drop).ok_or(Wrong::Reviews),
         }
     }
 
+    /// A transmitter orders kills and suspensions, and lifts what it ordered itself, before, and nothing else; a policy suspends clients.
+    fn check_origin(&self, order: &Order) -> Result<(), Wrong> {
+        match (&order.origin, order.action) {
+            (None, _) => Ok(()),
+            (Some(Origin::Signal(signal)), Action::Kill | Action::Suspend | Action::Lift) => {
+                let texts = [("origin.transmitter", &signal.transmitter), ("origin.jti", &signal.jti)];
+                if let Some((name, _)) = texts.into_iter().find(|(_, text)| text.is_empty() || text.len() > MAX_TEXT) {
+                    return Err(Wrong::Text(name));
+                }
+                let lifted = order.lifts.and_then(|seq| self.order(seq));
+                let own = |lifted: &Order| {
+                    let given = lifted.origin.as_ref().and_then(Origin::signal);
+                    given.is_some_and(|given| given.transmitter == signal.transmitter && given.issued <= signal.issued)
+                };
+                match lifted {
+                    Some(lifted) if !own(lifted) => Err(Wrong::Origin("a transmitter lifts what it ordered itself, before")),
+                    _ => Ok(()),
+                }
+            }
+            (Some(Origin::Policy(by)), Action::Suspend) if order.target.kind == TargetKind::Client => {
+                if by.policy.is_empty() || by.policy.len() > MAX_TEXT { Err(Wrong::Text("origin.policy")) } else { Ok(()) }
+            }
+            (Some(Origin::Signal(_)), _) => Err(Wrong::Origin("a transmitter kills, suspends and lifts")),
+            (Some(Origin::Policy(_)), _) => Err(Wrong::Origin("a policy suspends clients")),
+        }
+    }
+
     fn may_lift(&self, order: &Order, seq: u64) -> bool {
         let in_force = |lifted: &Order| match (lifted.action, &lifted.terms) {
-            (Action::Kill, _) => true,
+            (Action::Kill | Action::Suspend, _) => true,
             (Action::Override, Some(terms)) => order.at < terms.until,
             _ => false,
         };

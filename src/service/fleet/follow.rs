@@ -7,14 +7,12 @@ use arc_swap::ArcSwapOption;
 use data_encoding::BASE64URL_NOPAD;
 
 use super::super::Inner;
-use super::super::kills::RevokeError;
 use super::transport::{Feed, Heard, Question};
 use crate::clock::stopwatch;
 use crate::config::Config;
 use crate::fetch::Poster;
 use crate::judge;
-use crate::record::Record;
-use crate::revocation::feed::{Accepted, Alarm, PAGE_LINES, Page, WAIT_MAX_MS};
+use crate::revocation::feed::{Alarm, PAGE_LINES, Page, WAIT_MAX_MS};
 use crate::revocation::lease::Moment;
 
 /// The first pause after a failure; each next one is twice as long, up to the usual wait.
@@ -105,13 +103,13 @@ impl Following {
                 }
                 Ok(Heard::Unasked(lines)) => {
                     let page = Page { lines, ..Page::default() };
-                    self.arrived(&inner, inner.kills.take(page, None).await, None).await
+                    self.arrived(&inner, page, None).await
                 }
                 Ok(Heard::Answer(page)) => {
                     if !std::mem::replace(&mut reachable, true) {
                         tracing::info!(feed = self.url(), "the kill log that is followed answers again");
                     }
-                    self.arrived(&inner, inner.kills.take(page, Some(nonce)).await, Some(sent)).await
+                    self.arrived(&inner, page, Some((nonce, sent))).await
                 }
             };
             drop(inner);
@@ -129,15 +127,18 @@ impl Following {
         }
     }
 
-    /// Says whether what came was as it should be. With the moment of the question when it is an answer.
-    async fn arrived(&self, inner: &Inner, taken: Result<(Vec<Record>, Accepted), RevokeError>, sent: Option<Moment>) -> bool {
-        let (records, accepted) = match taken {
+    /// Says whether the page was as it should be. With nonce and moment of the question when it is an answer.
+    async fn arrived(&self, inner: &Inner, page: Page, asked: Option<(String, Moment)>) -> bool {
+        let before = inner.kills.sequence();
+        let (nonce, sent) = asked.unzip();
+        let (records, accepted) = match inner.kills.take(page, nonce).await {
             Ok(taken) => taken,
             Err(error) => {
                 tracing::error!(%error, "orders of the kill log that is followed cannot be kept; restart when the disk is well");
                 return false;
             }
         };
+        inner.accept_changes(before);
         // The set is in force by now: what is proven from here on is judged with it.
         if let (Ok(true), Some(sent)) = (&accepted.reached, sent) {
             self.proven.store(Some(Arc::new(sent)));

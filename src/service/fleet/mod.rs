@@ -28,6 +28,7 @@ mod transport;
 pub(super) use follow::Following;
 pub use replicas::Replica;
 pub use transport::Question;
+pub(super) use transport::read_token;
 
 use publish::Publisher;
 use replicas::Replicas;

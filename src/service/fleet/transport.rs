@@ -152,7 +152,8 @@ pub(super) fn token_of(key: &str, file: &Path) -> Result<Option<String>, String>
     read_token(file).map(Some).map_err(|why| format!("revocation.{key}: {}: {why}", file.display()))
 }
 
-fn read_token(file: &Path) -> Result<String, String> {
+/// The bearer token in a file.
+pub(in crate::service) fn read_token(file: &Path) -> Result<String, String> {
     if std::fs::metadata(file).map_err(|error| error.to_string())?.len() > TOKEN_MAX {
         return Err(format!("longer than {TOKEN_MAX} bytes"));
     }
