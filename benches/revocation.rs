@@ -36,7 +36,8 @@ fn main() {
     }
     println!("a kill set of {MANY} orders: {} MiB", (resident() - before) / 1024);
     let set = Arc::new(KeySet::parse(keys.as_bytes()).expect("keys"));
-    let list_keys = ListKeys { keys: set, algorithms: [Algorithm::ES256].into(), hard_max_age: Duration::from_secs(900) };
+    let list_keys =
+        ListKeys { keys: set, algorithms: [Algorithm::ES256].into(), hard_max_age: Duration::from_secs(900), hosts: [].into() };
     for bits in [1, 2, 4] {
         let token = token(&key, bits, at);
         let decoded = StatusList::verify(token.as_bytes(), &list_keys).expect("a list").len() / 1024;

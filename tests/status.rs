@@ -206,7 +206,12 @@ fn the_specification_s_own_lists() {
 
 pub(crate) fn list_keys(set: &Value) -> ListKeys {
     let keys = Arc::new(KeySet::parse(set.to_string().as_bytes()).unwrap());
-    ListKeys { keys, algorithms: [Algorithm::ES256].into(), hard_max_age: std::time::Duration::from_secs(900) }
+    ListKeys {
+        keys,
+        algorithms: [Algorithm::ES256].into(),
+        hard_max_age: std::time::Duration::from_secs(900),
+        hosts: [].into(),
+    }
 }
 
 /// A case about entry 1 of a list, whose answer a change may replace.

@@ -164,6 +164,7 @@ fn request(url: &PublicUrl, purpose: Purpose, version: Version) -> Result<Reques
         Purpose::MetadataDocument => "application/json, application/*+json",
         Purpose::Jwks => "application/jwk-set+json, application/json",
         Purpose::StatusList => "application/statuslist+jwt",
+        Purpose::StatusListAggregation => "application/json",
     };
     let coding = if may_be_packed(purpose) { "gzip, identity;q=0.5" } else { "identity" };
     let authority = url.origin().strip_prefix("https://").unwrap_or_default();

@@ -20,11 +20,13 @@ pub enum Purpose {
     Jwks,
     /// A status list token (draft-ietf-oauth-status-list-21 section 8.1).
     StatusList,
+    /// Where the lists of an issuer are (section 9 there). No decision rests on one.
+    StatusListAggregation,
 }
 
 impl Purpose {
     /// Every purpose.
-    pub const ALL: [Self; 3] = [Self::MetadataDocument, Self::Jwks, Self::StatusList];
+    pub const ALL: [Self; 4] = [Self::MetadataDocument, Self::Jwks, Self::StatusList, Self::StatusListAggregation];
 
     /// Stable name, used in records and dossiers.
     #[must_use]
@@ -33,6 +35,7 @@ impl Purpose {
             Self::MetadataDocument => "metadata_document",
             Self::Jwks => "jwks",
             Self::StatusList => "status_list",
+            Self::StatusListAggregation => "status_list_aggregation",
         }
     }
 }
@@ -70,12 +73,24 @@ pub struct ListKeys {
     pub algorithms: Arc<[Algorithm]>,
     /// How old a list may be, by its `iat`.
     pub hard_max_age: Duration,
+    /// Whom the anchor lets be asked for lists.
+    pub hosts: Arc<[String]>,
+}
+
+impl ListKeys {
+    /// Trust first, fetch second: an anchor says whom its statements, and its lists, may send us to.
+    #[must_use]
+    pub fn may_ask(&self, url: &PublicUrl) -> bool {
+        self.hosts.iter().any(|host| host.eq_ignore_ascii_case(url.host_text()))
+    }
 }
 
 impl PartialEq for ListKeys {
     fn eq(&self, other: &Self) -> bool {
         let same_keys = || self.keys.thumbprints().eq(other.keys.thumbprints());
-        self.algorithms == other.algorithms && (Arc::ptr_eq(&self.keys, &other.keys) || same_keys())
+        self.algorithms == other.algorithms
+            && self.hosts == other.hosts
+            && (Arc::ptr_eq(&self.keys, &other.keys) || same_keys())
     }
 }
 impl Eq for ListKeys {}

@@ -15,8 +15,10 @@ use super::dossier::{Dossier, Exhibit, ListKeys, Locator, Outcome, Purpose, Want
 use super::finding::{Check, Refusal};
 use super::revocation::State;
 
+mod aggregation;
 mod list;
 
+pub use aggregation::{AGGREGATION_MAX_BYTES, AGGREGATION_MAX_LISTS, aggregated};
 pub use list::{DECODED_MAX_BYTES, STATUS_LIST_MAX_BYTES, StatusList};
 
 /// How far the clock of whoever signs a list may be ahead of ours.
@@ -93,7 +95,7 @@ impl StatusSource {
         };
         let place = match PublicUrl::parse(&uri) {
             Err(error) => Err(format!("the status list's URI cannot be fetched: {error}").into()),
-            Ok(url) if !is_listed(&url, anchor) => {
+            Ok(url) if !keys.may_ask(&url) => {
                 let host = url.host_text().to_owned();
                 Err(format!("`revocation.status_hosts` of anchor {} does not name {host:?}", anchor.id).into())
             }
@@ -226,9 +228,4 @@ pub(super) enum Named {
     },
     /// Something else.
     Other,
-}
-
-/// Trust first, fetch second: an anchor says whom its statements may send us to.
-fn is_listed(url: &PublicUrl, anchor: &Anchor) -> bool {
-    anchor.revocation.status_hosts.iter().any(|host| host.eq_ignore_ascii_case(url.host_text()))
 }

@@ -20,6 +20,10 @@ use crate::record::{ListAlarm, Record, Transition};
 use crate::revocation::floors::Floors;
 use crate::values::{Digest, Timestamp};
 
+mod ahead;
+
+use ahead::Ahead;
+
 /// So many lists are loaded at once.
 const LOADED_MAX: usize = 1_024;
 /// And so many bytes of them, decoded: a thousand lists of a million entries of two bits. An issuer can sign statements that name more
@@ -51,6 +55,7 @@ pub(super) struct StatusLists {
     /// By client: what its lists said last.
     states: moka::sync::Cache<Digest, State>,
     changing: tokio::sync::Mutex<()>,
+    ahead: Ahead,
 }
 
 /// The lists as they are now.
@@ -70,7 +75,13 @@ impl Lists for Now {
 impl StatusLists {
     pub(super) fn new(floors: Floors, clients: u64) -> Self {
         let states = moka::sync::Cache::builder().max_capacity(clients).build();
-        Self { loaded: ArcSwap::default(), floors: Mutex::new(floors), states, changing: tokio::sync::Mutex::default() }
+        Self {
+            loaded: ArcSwap::default(),
+            floors: Mutex::new(floors),
+            states,
+            changing: tokio::sync::Mutex::default(),
+            ahead: Ahead::default(),
+        }
     }
 
     pub(super) fn now(&self, at: Timestamp) -> Now {
@@ -171,12 +182,16 @@ impl Inner {
             return exhibit;
         }
         let exhibit = self.fetcher.fulfil(want).await;
-        let (inner, wanted, keys, came) = (Arc::clone(self), want.clone(), keys.clone(), Arc::clone(&exhibit));
-        let offered = tokio::task::spawn_blocking(move || inner.lists.offer(&wanted, &keys, came, inner.clock.now())).await;
+        let (inner, wanted, signed_with, came) = (Arc::clone(self), want.clone(), keys.clone(), Arc::clone(&exhibit));
+        let offered =
+            tokio::task::spawn_blocking(move || inner.lists.offer(&wanted, &signed_with, came, inner.clock.now())).await;
         // A panic there has been printed; what came is judged for itself then.
         let Ok((exhibit, alarm)) = offered else { return exhibit };
         if let Some(detail) = alarm {
             self.alarm_of_list(want.locator.url.as_str(), detail).await;
+        }
+        if let Ok(list) = read(&exhibit, &want.locator, keys) {
+            self.fetch_ahead(&list, keys);
         }
         exhibit
     }
@@ -244,7 +259,8 @@ mod tests {
     fn check(lists: &[(u64, usize)], just: u64, limits: (usize, usize), left: &[u64]) {
         let keys = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"k","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
         let keys = Arc::new(KeySet::parse(keys.as_bytes()).unwrap());
-        let keys = ListKeys { keys, algorithms: [].into(), hard_max_age: Duration::from_secs(1) };
+        let (algorithms, hard_max_age, hosts) = ([].into(), Duration::from_secs(1), [].into());
+        let keys = ListKeys { keys, algorithms, hard_max_age, hosts };
         let (at, outcome) = (Timestamp::from_secs(0), Outcome::Absent(Absence::Timeout, String::new()));
         let exhibit = Arc::new(Exhibit { outcome, obtained_at: at, checked_at: at });
         let loaded = |used: u64, bytes| {
