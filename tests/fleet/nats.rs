@@ -59,7 +59,7 @@ impl Nats {
         command.arg("-c").arg(self.directory.path().join("nats.conf"));
         self.child = Some(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap());
         let port = self.port;
-        until("NATS listens", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()).await;
+        until("NATS listens", || std::net::TcpListener::bind(("127.0.0.1", port)).is_err()).await;
     }
 
     /// `kill -9`.

@@ -12,7 +12,7 @@ use futures_util::{FutureExt as _, StreamExt as _};
 use serde::{Deserialize, Serialize};
 use tokio::sync::OnceCell;
 
-use super::transport::{Heard, Question};
+use super::transport::{ANSWER_MAX, Heard, Question};
 use crate::config::{Config, NatsAddress};
 use crate::fetch::Nats;
 use crate::revocation::feed::{PAGE_LINES, Page};
@@ -143,6 +143,9 @@ impl Subject {
         let question_json = serde_json::to_vec(&Asked::of(question)).map_err(|error| error.to_string())?;
         let within = question.wait.saturating_add(patience);
         let answer = self.line().await?.nats.ask(question_json, within).await?;
+        if answer.payload.len() > ANSWER_MAX {
+            return Err(format!("the answer has more than {ANSWER_MAX} bytes"));
+        }
         match serde_json::from_slice(&answer.payload).map_err(|error| format!("the answer is none: {error}"))? {
             Reply::Page(page) => Ok(page),
             Reply::Refused(why) => Err(why.chars().take(300).collect()),

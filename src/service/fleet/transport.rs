@@ -10,7 +10,7 @@ use crate::revocation::feed::{PAGE_BYTES, PAGE_LINES, Page, WAIT_MAX_MS};
 use crate::revocation::kill_log::{MAX_LINE, is_nonce};
 
 /// Most bytes of an answer: the lines of a page, one that is longer than a page, a head, and what JSON puts around each.
-const ANSWER_MAX: usize = PAGE_BYTES + MAX_LINE + (64 << 10);
+pub(super) const ANSWER_MAX: usize = PAGE_BYTES + MAX_LINE + (64 << 10);
 /// Most bytes of a bearer token: what servers take as one header.
 const TOKEN_MAX: u64 = 4096;
 
