@@ -32,7 +32,7 @@ pub fn load(config: &Config) -> Result<Rules, RulesError> {
     for path in listed(&config.trust_anchors, "toml", ANCHORS_MAX)?.unwrap_or_default() {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let anchor = AnchorFile { text: read(&path, FILE_MAX_BYTES)?, name };
-        if let Some(referenced) = referenced_files(&anchor)? {
+        for referenced in referenced_files(&anchor)? {
             let text = read(&config.trust_anchors.join(&referenced), FILE_MAX_BYTES)?;
             files.insert(referenced, text);
         }
@@ -133,12 +133,15 @@ fn policy_texts(rules: &Rules) -> BTreeMap<&str, &str> {
     rules.policies().rules().iter().map(|rule| (&*rule.id, &*rule.text)).chain(groups).collect()
 }
 
-/// The text of each anchor, and of the file that it refers to.
-fn anchor_texts(rules: &Rules) -> BTreeMap<&str, (&str, Option<&str>)> {
+/// The text of each anchor, and of the files that it refers to.
+fn anchor_texts(rules: &Rules) -> BTreeMap<&str, (&str, Vec<&str>)> {
     let RulesSource { anchors, files, .. } = rules.source();
     let texts = rules.anchors().iter().zip(anchors).map(|(anchor, file)| {
-        let referenced = referenced_files(file).ok().flatten();
-        (anchor.id.as_str(), (file.text.as_str(), referenced.and_then(|name| files.get(&name)).map(String::as_str)))
+        let referenced = referenced_files(file).unwrap_or_default();
+        (
+            anchor.id.as_str(),
+            (file.text.as_str(), referenced.iter().filter_map(|name| files.get(name)).map(String::as_str).collect()),
+        )
     });
     texts.collect()
 }

@@ -14,7 +14,7 @@ use countersign::judge::{
 use countersign::revocation::kill_log::{self, Action, Order, Terms};
 use countersign::service::kill_set;
 use countersign::values::freshness::Bounds;
-use countersign::values::{Code, Digest, PublicUrl, Request, Timestamp};
+use countersign::values::{Code, Digest, Request, Timestamp};
 use data_encoding::BASE64;
 use serde_json::{Value, json};
 
@@ -261,7 +261,7 @@ fn text(bytes: &[u8]) -> &str {
 }
 
 pub(crate) fn locator(url: &str, purpose: Purpose) -> Locator {
-    Locator { url: PublicUrl::parse(url).unwrap_or_else(|error| panic!("{url:?}: {error}")), purpose }
+    Locator { url: purpose.url(url).unwrap_or_else(|error| panic!("{url:?}: {error}")), purpose }
 }
 
 pub(crate) fn response(status: u16, headers: Vec<(String, String)>, body: &[u8]) -> Outcome {

@@ -51,6 +51,7 @@ fn exhibits() -> Vec<ExhibitRef> {
         headers: vec![("cache-control".into(), "max-age=60".into()), ("etag".into(), "\"1\"".into())],
         body: Some(digest("jwks")),
         absent: None,
+        parts: None,
     };
     let absent = Some(("blocked_address".to_owned(), "10.0.0.1 is in 10.0.0.0/8".to_owned()));
     let url = "https://client.example/c.json".to_owned();

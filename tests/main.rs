@@ -43,6 +43,7 @@ mod status;
 mod support;
 mod telemetry;
 mod tidy;
+mod udap;
 mod verified;
 mod world;
 mod x509;

@@ -75,6 +75,7 @@ fn exhibits(at: Timestamp, index: u64) -> Vec<ExhibitRef> {
         headers: vec![],
         body: (number == 0).then(|| Digest::of(b"document")),
         absent: (number == 1).then(|| ("timeout".into(), "no answer within 5 s".into())),
+        parts: None,
     };
     (0..index % 4).map(exhibit).collect()
 }

@@ -12,7 +12,8 @@ use super::context::read_file;
 use super::failure::Failure;
 use countersign::judge::dossier::{Absence, Exhibit, Locator, Outcome, Purpose, Response};
 use countersign::judge::{Decision, Dossier, KillSet, Rules, Step, Want, judge};
-use countersign::values::{PublicUrl, Request, Timestamp};
+use countersign::values::url::UrlError;
+use countersign::values::{Request, Timestamp};
 
 const EXHIBITS: &str = "exhibits.json";
 const REQUEST: &str = "request.json";
@@ -72,7 +73,6 @@ impl ExhibitFile {
     }
 
     fn restore(self) -> Result<Vec<(Locator, Arc<Exhibit>)>, String> {
-        let url = PublicUrl::parse(&self.url).map_err(|error| format!("url {:?}: {error}", self.url))?;
         let outcome = match (self.status, self.absent) {
             (Some(status), None) => {
                 let body = body(self.body_b64.as_deref().unwrap_or_default())
@@ -86,7 +86,14 @@ impl ExhibitFile {
         let checked_at = self.checked_at.unwrap_or(self.obtained_at);
         let exhibit = Arc::new(Exhibit { outcome, obtained_at: self.obtained_at, checked_at });
         let purposes = self.purpose.map_or_else(|| Purpose::ALL.to_vec(), |purpose| vec![purpose]);
-        Ok(purposes.into_iter().map(|purpose| (Locator { url: url.clone(), purpose }, Arc::clone(&exhibit))).collect())
+        let fail = |error: UrlError| format!("url {:?}: {error}", self.url);
+        let locators = purposes.into_iter().map(|purpose| Ok(Locator { url: purpose.url(&self.url)?, purpose }));
+        // Without a purpose it is for each that such a URL may have.
+        let fitting: Vec<Result<Locator, UrlError>> = locators.collect();
+        match fitting.iter().find_map(|locator| locator.as_ref().err()).filter(|_| fitting.iter().all(Result::is_err)) {
+            Some(error) => Err(fail(*error)),
+            None => Ok(fitting.into_iter().flatten().map(|locator| (locator, Arc::clone(&exhibit))).collect()),
+        }
     }
 }
 
@@ -197,6 +204,7 @@ pub(crate) fn legend(dossier: &Dossier) -> BTreeMap<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use countersign::values::PublicUrl;
 
     #[test]
     fn what_is_written_is_read() {
@@ -239,11 +247,11 @@ mod tests {
         check(r#"[]"#, "0 exhibits");
         check(
             r#"[{"url":"https://c.example/a","status":200,"headers":{"Content-Type":"application/json"},"body_b64":"e30=","obtained_at":"2026-11-22T01:02:03Z"}]"#,
-            "3 exhibits",
+            "4 exhibits",
         );
         check(
             r#"[{"url":"https://c.example/a","status":404,"headers":{},"body_b64":"","obtained_at":"2026-11-22T01:02:03Z"}]"#,
-            "3 exhibits",
+            "4 exhibits",
         );
         check(r#"[{"url":"http://c.example/a","status":200,"obtained_at":"2026-11-22T01:02:03Z"}]"#, "https");
         check(r#"[{"url":"https://c.example/a","obtained_at":"2026-11-22T01:02:03Z"}]"#, "exactly one of");

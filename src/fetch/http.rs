@@ -19,6 +19,7 @@ use hyper::{HeaderMap, Request, StatusCode, Uri, Version};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
 use tokio_rustls::TlsConnector;
@@ -63,12 +64,17 @@ impl Client {
         deadline: Deadline,
     ) -> Result<Response, Failure> {
         let stream = dial(to, deadline).await?;
-        let stream = self.handshake(url, stream, deadline).await?;
         let nursery = Nursery::default();
         // Whatever speaks on this connection dies with this scope, so that no peer holds a task of ours past the deadline.
         let _end = AbortAll(nursery.clone());
-        let sending = send(stream, url, purpose, nursery);
-        let response = deadline.bound("waiting for the response's headers", sending).await??;
+        const WAITING: &str = "waiting for the response's headers";
+        let response = if url.is_tls() {
+            let stream = self.handshake(url, stream, deadline).await?;
+            let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+            deadline.bound(WAITING, send(stream, h2, url, purpose, nursery)).await??
+        } else {
+            deadline.bound(WAITING, send(stream, false, url, purpose, nursery)).await??
+        };
         let (head, body) = response.into_parts();
         let status = head.status.as_u16();
         if head.headers.len() > HEADERS_MAX {
@@ -126,12 +132,12 @@ async fn dial(to: &Checked, deadline: Deadline) -> Result<TcpStream, Failure> {
 }
 
 async fn send(
-    stream: TlsStream<TcpStream>,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    h2: bool,
     url: &PublicUrl,
     purpose: Purpose,
     nursery: Nursery,
 ) -> Result<hyper::Response<Incoming>, Failure> {
-    let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     let io = TokioIo::new(stream);
     let protocol = |error: hyper::Error| failed("HTTP", &error);
     if h2 {
@@ -165,9 +171,10 @@ fn request(url: &PublicUrl, purpose: Purpose, version: Version) -> Result<Reques
         Purpose::Jwks => "application/jwk-set+json, application/json",
         Purpose::StatusList => "application/statuslist+jwt",
         Purpose::StatusListAggregation => "application/json",
+        Purpose::Crl => "application/pkix-crl, */*;q=0.1",
     };
     let coding = if may_be_packed(purpose) { "gzip, identity;q=0.5" } else { "identity" };
-    let authority = url.origin().strip_prefix("https://").unwrap_or_default();
+    let authority = url.origin().split_once("://").unwrap_or_default().1;
     let builder = Request::get("/")
         .version(version)
         .header(ACCEPT, accept)

@@ -17,6 +17,7 @@ use ipnet::IpNet;
 use crate::clock::Clock;
 use crate::judge::dossier::{Absence, Exhibit, JWKS_MAX_BYTES, Locator, Outcome, Purpose, Response, Want};
 use crate::judge::status::{AGGREGATION_MAX_BYTES, STATUS_LIST_MAX_BYTES};
+use crate::judge::x509::crl::CRL_MAX_BYTES;
 use crate::values::Timestamp;
 use crate::values::freshness::Bounds;
 
@@ -260,6 +261,7 @@ impl Inner {
             Purpose::Jwks => self.jwks_max_bytes,
             Purpose::StatusList => STATUS_LIST_MAX_BYTES,
             Purpose::StatusListAggregation => AGGREGATION_MAX_BYTES,
+            Purpose::Crl => CRL_MAX_BYTES,
         };
         self.counters.sent();
         self.client.get(&locator.url, locator.purpose, cap, &to, deadline).await

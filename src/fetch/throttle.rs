@@ -53,7 +53,8 @@ pub(super) struct Origin(Arc<str>);
 
 impl Origin {
     pub(super) fn of(url: &PublicUrl) -> Self {
-        Self(format!("https://{}:{}", url.host_text().to_ascii_lowercase(), url.port()).into())
+        let scheme = if url.is_tls() { "https" } else { "http" };
+        Self(format!("{scheme}://{}:{}", url.host_text().to_ascii_lowercase(), url.port()).into())
     }
 }
 
@@ -226,7 +227,7 @@ mod tests {
     }
 
     fn admit(throttle: &Throttle, now: Timestamp, locator: &Locator) -> Result<(), Refused> {
-        throttle.admit(now, &Want { locator: locator.clone(), checked_after: None, keys: None }, &Origin::of(&locator.url))
+        throttle.admit(now, &Want { locator: locator.clone(), checked_after: None, signer: None }, &Origin::of(&locator.url))
     }
 
     #[test]
@@ -296,7 +297,7 @@ mod tests {
         let throttle = Throttle::new(10);
         let (one, two) = (locator("https://c.example/a"), locator("https://c.example/b"));
         let again = |locator: &Locator, now: Timestamp| {
-            let want = Want { locator: locator.clone(), checked_after: Some(now), keys: None };
+            let want = Want { locator: locator.clone(), checked_after: Some(now), signer: None };
             throttle.admit(now, &want, &Origin::of(&locator.url)).is_ok()
         };
         let start = Timestamp::from_secs(1_000_000);

@@ -14,8 +14,10 @@ use super::jose::KeySet;
 use super::jwk::Algorithm;
 
 mod file;
+mod x509;
 pub(crate) use file::algorithms;
 pub use file::{AnchorError, AnchorFile, parse, referenced_files};
+pub use x509::X509Anchor;
 
 /// A trust anchor.
 #[derive(Debug)]
@@ -55,6 +57,8 @@ pub enum AnchorKind {
         /// The algorithms it may sign with.
         algorithms: Vec<Algorithm>,
     },
+    /// A trust community whose certificates lead to clients.
+    X509(Box<X509Anchor>),
 }
 
 /// Where an issuer's keys are.
@@ -167,7 +171,7 @@ impl Anchor {
             AnchorKind::Web { client_ids, origins } => {
                 client_ids.iter().any(|own| own == id.as_str()) || origins.iter().any(|pattern| pattern.matches(id.url()))
             }
-            AnchorKind::StatementIssuer { .. } => false,
+            AnchorKind::StatementIssuer { .. } | AnchorKind::X509(_) => false,
         }
     }
 

@@ -13,7 +13,7 @@ use super::finding::{Check, Finding, Refusal, Stop};
 use super::metadata::{Level, RuleResult};
 use super::revocation::{KillSet, Target, TargetKind};
 use super::rules::Rules;
-use super::status::StatusSource;
+use super::sources::RevocationSource;
 
 pub(super) struct Case<'a> {
     pub(super) dossier: &'a Dossier,
@@ -29,8 +29,8 @@ pub(super) struct Case<'a> {
     pub(super) document: Option<Digest>,
     /// The earliest end of anything looked at so far.
     pub(super) valid_until: Timestamp,
-    /// Where status lists say whether the client was revoked.
-    pub(super) statuses: Vec<StatusSource>,
+    /// Where it is said whether the client was revoked.
+    pub(super) statuses: Vec<RevocationSource>,
     /// What was used of the dossier so far.
     pub(super) used: Vec<Locator>,
 }
@@ -93,7 +93,7 @@ impl<'a> Case<'a> {
 
     /// The exhibit for a document.
     fn exhibit(&mut self, locator: &Locator) -> Result<&'a Arc<Exhibit>, Stop> {
-        let want = || Stop::Need(vec![Want { locator: locator.clone(), checked_after: None, keys: None }]);
+        let want = || Stop::Need(vec![Want { locator: locator.clone(), checked_after: None, signer: None }]);
         let exhibit = self.dossier.get(locator).ok_or_else(want)?;
         self.used.push(locator.clone());
         Ok(exhibit)
@@ -110,7 +110,7 @@ impl<'a> Case<'a> {
         let since = self.at.minus(age);
         let old = self.used.iter().filter_map(|locator| Some((locator, self.dossier.get(locator)?)));
         let old = old.filter(|(_, exhibit)| exhibit.obtained_at < since && exhibit.checked_at < since);
-        old.map(|(locator, exhibit)| Want { locator: locator.clone(), checked_after: Some(exhibit.checked_at), keys: None })
+        old.map(|(locator, exhibit)| Want { locator: locator.clone(), checked_after: Some(exhibit.checked_at), signer: None })
             .collect()
     }
 

@@ -15,7 +15,8 @@ use super::metadata::ClientMetadata;
 use super::policy::Permit;
 use super::relief::Relieved;
 use super::revocation::{Feed, Standing, Target};
-use super::status::{Looked, StatusSource};
+use super::sources::RevocationSource;
+use super::status::Looked;
 
 /// How a client was resolved.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -26,6 +27,8 @@ pub enum Method {
     SoftwareStatement,
     /// From both, and both hold.
     DocumentAndStatement,
+    /// From a statement that it signed itself, with a key that certificates lead from to an anchor.
+    X509,
 }
 
 impl Method {
@@ -36,6 +39,7 @@ impl Method {
             Self::MetadataDocument => "metadata_document",
             Self::SoftwareStatement => "software_statement",
             Self::DocumentAndStatement => "metadata_document+software_statement",
+            Self::X509 => "x509",
         }
     }
 
@@ -44,7 +48,7 @@ impl Method {
     pub const fn assurance(self) -> &'static str {
         match self {
             Self::MetadataDocument => "self_asserted",
-            Self::SoftwareStatement | Self::DocumentAndStatement => "vouched",
+            Self::SoftwareStatement | Self::DocumentAndStatement | Self::X509 => "vouched",
         }
     }
 }
@@ -73,8 +77,8 @@ pub struct Resolved {
     pub(super) path: Box<[Digest]>,
     pub(super) findings: Box<[Finding]>,
     pub(super) targets: Box<[Target]>,
-    /// Where status lists say whether it, or a client that vouches for it, was revoked.
-    pub(super) statuses: Box<[StatusSource]>,
+    /// Where it is said whether it, or something that vouches for it, was revoked.
+    pub(super) statuses: Box<[RevocationSource]>,
     pub(super) rules: Digest,
     pub(super) resolved_at: Timestamp,
     pub(super) valid_until: Timestamp,
@@ -175,9 +179,9 @@ impl Resolved {
     pub fn parents(&self) -> &[Link] {
         &self.delegation
     }
-    /// Where status lists say whether it, or a client that vouches for it, was revoked.
+    /// Where it is said whether it, or something that vouches for it, was revoked.
     #[must_use]
-    pub fn statuses(&self) -> &[StatusSource] {
+    pub fn statuses(&self) -> &[RevocationSource] {
         &self.statuses
     }
     /// When it was resolved.

@@ -8,6 +8,8 @@ use super::history::Known;
 use super::jose::KeySet;
 use super::jwk::{Algorithm, JwkError};
 use super::status::StatusList;
+use super::x509::{Certificate, UnverifiedCrl, VerifiedCrl};
+use crate::values::url::UrlError;
 use crate::values::{Digest, PublicUrl, Timestamp};
 
 /// What a document is for. It decides the size limit and the media type, never who may be asked.
@@ -22,11 +24,13 @@ pub enum Purpose {
     StatusList,
     /// Where the lists of an issuer are (section 9 there). No decision rests on one.
     StatusListAggregation,
+    /// A certificate revocation list in DER (RFC 5280 section 4.2.1.13).
+    Crl,
 }
 
 impl Purpose {
     /// Every purpose.
-    pub const ALL: [Self; 4] = [Self::MetadataDocument, Self::Jwks, Self::StatusList, Self::StatusListAggregation];
+    pub const ALL: [Self; 5] = [Self::MetadataDocument, Self::Jwks, Self::StatusList, Self::StatusListAggregation, Self::Crl];
 
     /// Stable name, used in records and dossiers.
     #[must_use]
@@ -36,12 +40,25 @@ impl Purpose {
             Self::Jwks => "jwks",
             Self::StatusList => "status_list",
             Self::StatusListAggregation => "status_list_aggregation",
+            Self::Crl => "crl",
         }
+    }
+
+    /// Reads the URL of something for this purpose.
+    ///
+    /// # Errors
+    /// The rule that it breaks.
+    pub fn url(self, text: &str) -> Result<PublicUrl, UrlError> {
+        if self == Self::Crl { PublicUrl::parse_signed(text) } else { PublicUrl::parse(text) }
     }
 }
 
 /// Largest JWK Set in bytes. The largest federation sets seen have about 40 RSA keys, 20 kB.
 pub const JWKS_MAX_BYTES: usize = 65_536;
+
+/// Longest body that a record names by one digest: what the log keeps as one blob. A longer one, a certificate revocation list of a large
+/// authority, is named by those of its parts as well.
+pub const PART_MAX_BYTES: usize = 1_000_000;
 
 /// A document that is wanted.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -59,9 +76,18 @@ pub struct Want {
     pub locator: Locator,
     /// `Some`: the exhibit at hand does not do, go and ask again, whatever a cache holds (an unknown `kid`).
     pub checked_after: Option<Timestamp>,
-    /// `Some` for a status list: what it is verified with, so that one that does not count, or is older than one that was seen, never
-    /// takes the place of one that does.
-    pub keys: Option<ListKeys>,
+    /// `Some` for a list of what is revoked: what it is verified with, so that one that does not count, or is older than one that was
+    /// seen, never takes the place of one that does.
+    pub signer: Option<SignedBy>,
+}
+
+/// Who signs a list of what is revoked.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum SignedBy {
+    /// The issuer of status lists.
+    Issuer(ListKeys),
+    /// The authority of certificates.
+    Authority(Arc<Certificate>),
 }
 
 /// What a status list is verified with, and for how long it may be acted on.
@@ -166,6 +192,10 @@ pub struct Response {
     keys: Arc<OnceLock<Result<Arc<KeySet>, JwkError>>>,
     // The same for a status list, with the first keys that it was verified with.
     list: Arc<OnceLock<ReadList>>,
+    // The same for a certificate revocation list, with the digest of its issuer's certificate.
+    crl: Arc<OnceLock<(Digest, Result<VerifiedCrl, String>)>>,
+    // Digests of the parts of a long body, once.
+    parts: Arc<OnceLock<Box<[Digest]>>>,
 }
 
 impl PartialEq for Response {
@@ -184,7 +214,26 @@ impl Response {
     #[must_use]
     pub fn new(status: u16, headers: Vec<(String, String)>, body: Arc<[u8]>) -> Self {
         let headers = headers.into_iter().filter(|(name, _)| KEPT_HEADERS.contains(&name.as_str())).collect();
-        Self { status, headers, digest: Digest::of(&body), body, keys: Arc::default(), list: Arc::default() }
+        Self {
+            status,
+            headers,
+            digest: Digest::of(&body),
+            body,
+            keys: Arc::default(),
+            list: Arc::default(),
+            crl: Arc::default(),
+            parts: Arc::default(),
+        }
+    }
+
+    /// Digests of the parts of [`PART_MAX_BYTES`] that a longer body has; empty for one that is not longer.
+    #[must_use]
+    pub fn parts(&self) -> &[Digest] {
+        let cut = || match self.body.len() > PART_MAX_BYTES {
+            true => self.body.chunks(PART_MAX_BYTES).map(Digest::of).collect(),
+            false => Box::default(),
+        };
+        self.parts.get_or_init(cut)
     }
 
     /// The body as a JWK Set. Read once, however often it is asked for.
@@ -220,6 +269,21 @@ impl Response {
         }
     }
 
+    /// The body as a certificate revocation list, verified with the certificate of its issuer. Verified once, as long as that is the same.
+    ///
+    /// # Errors
+    /// Says which rule does not hold.
+    pub fn crl(&self, issuer: &Certificate) -> Result<VerifiedCrl, String> {
+        let verify = || {
+            if self.status != 200 {
+                return Err(format!("the server answered {}", self.status));
+            }
+            UnverifiedCrl::parse(&self.body).and_then(|list| list.verify(issuer)).map_err(|error| error.to_string())
+        };
+        let (first, result) = self.crl.get_or_init(|| (*issuer.digest(), verify()));
+        if first == issuer.digest() { result.clone() } else { verify() }
+    }
+
     /// The first header of that lower-case name.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
@@ -253,13 +317,17 @@ pub struct Exhibit {
 }
 
 impl Exhibit {
-    /// The body of the response and its digest, if there was one.
-    #[must_use]
-    pub fn body(&self) -> Option<(Digest, &[u8])> {
-        match &self.outcome {
-            Outcome::Response(response) => Some((response.digest, &response.body)),
+    /// What is to be kept of the response, each with its digest: the body, or its parts.
+    pub fn blobs(&self) -> impl Iterator<Item = (Digest, &[u8])> {
+        let response = match &self.outcome {
+            Outcome::Response(response) => Some(response),
             Outcome::Absent(..) => None,
-        }
+        };
+        let whole = response.filter(|response| response.parts().is_empty()).map(|response| (response.digest, &*response.body));
+        let parts = response
+            .into_iter()
+            .flat_map(|response| response.parts().iter().copied().zip(response.body.chunks(PART_MAX_BYTES)));
+        whole.into_iter().chain(parts)
     }
 }
 

@@ -64,6 +64,10 @@ checks! {
     StatementClient "statement.client" "CONTRACT 6";
     StatementNotSelfVouched "statement.not_self_vouched" "PRODUCT R5";
     StatementStatus "statement.status" "CONTRACT 3";
+    X509Chain "x509.chain" "RFC 7515 4.1.6";
+    X509Path "x509.path" "RFC 5280 6.1";
+    X509Name "x509.name" "UDAP DCR 4.3";
+    X509Metadata "x509.metadata" "UDAP DCR 4.4";
     DelegationParent "delegation.parent" "CONTRACT 7";
     DelegationDepth "delegation.depth" "CONTRACT 7";
     DelegationAllowed "delegation.allowed" "CONTRACT 7";

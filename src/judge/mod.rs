@@ -36,8 +36,10 @@ pub mod render;
 pub mod revocation;
 pub mod rules;
 pub mod signals;
+pub mod sources;
 mod statement;
 pub mod status;
+mod udap;
 pub mod x509;
 
 pub use decision::{Decision, Method, Resolved, Verdict};
@@ -45,7 +47,7 @@ pub use dossier::{Dossier, Want};
 pub use finding::{Check, Finding, Refusal, Stop};
 pub use revocation::{Feed, KillSet};
 pub use rules::{Rules, RulesError, RulesSource};
-pub use status::Lists;
+pub use sources::Lists;
 
 use anchors::Anchor;
 use case::Case;
@@ -56,7 +58,8 @@ use metadata::ClientMetadata;
 use policy::{Memo, NoMemo, Question};
 use relief::Relief;
 use revocation::{Target, TargetKind};
-use status::{Looked, StatusSource};
+use sources::RevocationSource;
+use status::Looked;
 
 /// What the judge says.
 #[derive(Debug)]
@@ -162,7 +165,10 @@ fn resolve(case: &mut Case<'_>, request: &Request) -> Result<Resolved, Stop> {
         .map_err(|error| Refusal::new(error.code, Check::RequestReference, error.detail))?;
     match reference {
         ClientRef::MetadataDocument { id, statement } => cimd::resolve(case, &id, statement.as_deref()),
-        ClientRef::SoftwareStatement { jws, id } => statement::resolve(case, &jws, id.as_deref()),
+        ClientRef::SoftwareStatement { jws, id } => match udap::speaks_for_itself(case, &jws) {
+            true => udap::resolve(case, &jws, id.as_deref()),
+            false => statement::resolve(case, &jws, id.as_deref()),
+        },
     }
 }
 
@@ -212,7 +218,7 @@ impl Look<'_> {
         let looked: Option<Box<[Looked]>> = sources.iter().map(|source| source.look(self.lists, self.at)).collect();
         looked.ok_or_else(|| {
             let missing = sources.iter().filter(|source| source.look(self.lists, self.at).is_none());
-            Again::Lists(missing.filter_map(StatusSource::want).collect())
+            Again::Lists(missing.filter_map(RevocationSource::want).collect())
         })
     }
 

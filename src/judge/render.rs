@@ -13,7 +13,8 @@ use super::finding::{Check, Denied, Finding};
 use super::policy::Obliged;
 use super::relief::Relieved;
 use super::revocation::State;
-use super::status::{Looked, StatusSource};
+use super::sources::RevocationSource;
+use super::status::Looked;
 
 /// Seconds after which an unresolved decision is worth asking for again: about one fetch with its deadline.
 const RETRY_AFTER_S: u64 = 3;
@@ -89,11 +90,11 @@ impl Decision {
         let (version, age_ms) = (Some(self.kill_sequence()), self.feed.age_ms());
         let kill_log = SourceView { kind: "kill_log", id: None, version, age_ms, state: log.name() };
         let lists = client.map(Resolved::statuses).unwrap_or_default().iter().zip(self.looked());
-        let list = |(source, looked): (&'a StatusSource, &Looked)| {
+        let list = |(source, looked): (&'a RevocationSource, &Looked)| {
             let age = looked.issued.map(|issued| self.at.since(issued));
             SourceView {
-                kind: "status_list",
-                id: Some(source.uri()),
+                kind: source.kind(),
+                id: Some(source.id()),
                 version: looked.issued.map(|issued| issued.as_secs()),
                 age_ms: age.map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
                 state: looked.state.name(),

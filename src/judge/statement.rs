@@ -23,6 +23,7 @@ use super::jose::{KeySet, UnverifiedJws, VerifiedJws, numeric_date};
 use super::jwk::Algorithm;
 use super::metadata::{self, ClientMetadata, Role};
 use super::revocation::{Target, TargetKind, targets_of};
+use super::sources::RevocationSource;
 use super::status::{Named, StatusSource};
 use super::{Parts, build};
 
@@ -120,7 +121,7 @@ fn verify_above(
     if let Some(named) = status {
         // Section 11.3: a list is signed with keys of whoever vouches, which for a delegated client is still the anchor's issuer.
         let source = StatusSource::of(named, &anchor, list_keys(case, &anchor)?);
-        case.statuses.push(source);
+        case.statuses.push(RevocationSource::Status(source));
     }
     let facts = StatementFacts { digest, signed_by: *verified.signed_by(), expires };
     let class = anchor.attributes.class.clone().or_else(|| claims.class.clone());
@@ -232,7 +233,7 @@ fn published_keys(case: &mut Case<'_>, url: &PublicUrl, kid: Option<&str>) -> Re
     // A token that names no key is not helped by other keys.
     if kid.is_some() && keys.find(kid).is_none() && case.at >= exhibit.checked_at.plus(JWKS_RECHECK) {
         let locator = Locator { url: url.clone(), purpose: Purpose::Jwks };
-        return Err(Stop::Need(vec![Want { locator, checked_after: Some(exhibit.checked_at), keys: None }]));
+        return Err(Stop::Need(vec![Want { locator, checked_after: Some(exhibit.checked_at), signer: None }]));
     }
     Ok(keys)
 }

@@ -11,9 +11,10 @@ use crate::values::url::PublicUrl;
 use crate::values::{Code, Timestamp};
 
 use super::anchors::Anchor;
-use super::dossier::{Dossier, Exhibit, ListKeys, Locator, Outcome, Purpose, Want};
+use super::dossier::{Exhibit, ListKeys, Locator, Outcome, Purpose, SignedBy};
 use super::finding::{Check, Refusal};
 use super::revocation::State;
+use super::sources::Lists;
 
 mod aggregation;
 mod list;
@@ -24,24 +25,13 @@ pub use list::{DECODED_MAX_BYTES, STATUS_LIST_MAX_BYTES, StatusList};
 /// How far the clock of whoever signs a list may be ahead of ours.
 const SKEW: Duration = Duration::from_secs(60);
 
-/// Where lists are looked up when a decision is made: the dossier of a resolution, or what a service has loaded since.
-pub trait Lists {
-    /// What is at hand of a list; `None` when it was never asked for.
-    fn list(&self, locator: &Locator) -> Option<Arc<Exhibit>>;
-}
-
-impl Lists for Dossier {
-    fn list(&self, locator: &Locator) -> Option<Arc<Exhibit>> {
-        self.get(locator).map(Arc::clone)
-    }
-}
-
 /// A place in a status list that a verified statement names.
 #[derive(Debug)]
 pub struct StatusSource {
     uri: Box<str>,
     index: u64,
-    place: Result<(Locator, ListKeys), Box<str>>,
+    keys: ListKeys,
+    place: Result<(Locator, SignedBy), Box<str>>,
 }
 
 /// What is known from a source when a decision is made.
@@ -90,7 +80,7 @@ impl StatusSource {
             Named::List { uri, index } => (uri, index),
             Named::Other => {
                 let place = Err("the statement's `status` has no `status_list`, and no other mechanism is known".into());
-                return Self { uri: "".into(), index: 0, place };
+                return Self { uri: "".into(), index: 0, keys, place };
             }
         };
         let place = match PublicUrl::parse(&uri) {
@@ -99,9 +89,9 @@ impl StatusSource {
                 let host = url.host_text().to_owned();
                 Err(format!("`revocation.status_hosts` of anchor {} does not name {host:?}", anchor.id).into())
             }
-            Ok(url) => Ok((Locator { url, purpose: Purpose::StatusList }, keys)),
+            Ok(url) => Ok((Locator { url, purpose: Purpose::StatusList }, SignedBy::Issuer(keys.clone()))),
         };
-        Self { uri: uri.into(), index, place }
+        Self { uri: uri.into(), index, keys, place }
     }
 
     /// The list's URI; empty when the statement names another mechanism.
@@ -112,19 +102,13 @@ impl StatusSource {
 
     /// Where the list is, and with what it is verified; `None` when it may not be asked for.
     #[must_use]
-    pub fn place(&self) -> Option<(&Locator, &ListKeys)> {
-        self.place.as_ref().ok().map(|(locator, keys)| (locator, keys))
-    }
-
-    /// The list is needed first.
-    pub(super) fn want(&self) -> Option<Want> {
-        let (locator, keys) = self.place()?;
-        Some(Want { locator: locator.clone(), checked_after: None, keys: Some(keys.clone()) })
+    pub fn place(&self) -> Option<(&Locator, &SignedBy)> {
+        self.place.as_ref().ok().map(|(locator, signer)| (locator, signer))
     }
 
     /// What the list at hand says. `None` when it was never asked for.
     pub(super) fn look(&self, lists: &dyn Lists, at: Timestamp) -> Option<Looked> {
-        let (locator, keys) = match &self.place {
+        let (locator, _) = match &self.place {
             Ok(place) => place,
             Err(why) => return Some(Looked::unknown(None, None, why.clone())),
         };
@@ -136,8 +120,8 @@ impl StatusSource {
             }
             Outcome::Response(response) => response,
         };
-        Some(match response.status_list(&self.uri, keys) {
-            Ok(list) => self.read_bit(&list, keys.hard_max_age, at, exhibit),
+        Some(match response.status_list(&self.uri, &self.keys) {
+            Ok(list) => self.read_bit(&list, self.keys.hard_max_age, at, exhibit),
             Err(why) => {
                 let why = format!("the status list from {}: {why}", self.uri).into();
                 Looked::unknown(Some(exhibit), None, why)

@@ -3,7 +3,7 @@
 use minicbor::{Decode, Encode};
 
 use crate::judge::dossier::{Absence, Dossier, Exhibit, Locator, Outcome, Purpose, Response};
-use crate::values::{Digest, PublicUrl, Timestamp};
+use crate::values::{Digest, Timestamp};
 
 /// One exhibit, its body by digest.
 #[derive(Clone, PartialEq, Debug, Encode, Decode)]
@@ -33,6 +33,9 @@ pub struct ExhibitRef {
     /// Why there was no response: kind and sentence.
     #[n(7)]
     pub absent: Option<(String, String)>,
+    /// The body's parts, blobs, when it is too long for one: [`crate::judge::dossier::PART_MAX_BYTES`].
+    #[n(8)]
+    pub parts: Option<Vec<Digest>>,
 }
 
 impl ExhibitRef {
@@ -43,6 +46,10 @@ impl ExhibitRef {
             Outcome::Response(r) => (Some(r.status), r.headers.clone(), Some(r.digest), None),
             Outcome::Absent(why, detail) => (None, Vec::new(), None, Some((why.name().to_owned(), detail.clone()))),
         };
+        let parts = match &exhibit.outcome {
+            Outcome::Response(response) => Some(response.parts().to_vec()),
+            Outcome::Absent(..) => None,
+        };
         Self {
             url: locator.url.as_str().to_owned(),
             purpose: locator.purpose.name().to_owned(),
@@ -52,6 +59,7 @@ impl ExhibitRef {
             headers,
             body,
             absent,
+            parts: parts.filter(|parts| !parts.is_empty()),
         }
     }
 
@@ -59,15 +67,27 @@ impl ExhibitRef {
     #[must_use]
     pub fn restore(&self, blob: impl Fn(&Digest) -> Option<Vec<u8>>) -> Option<(Locator, Exhibit)> {
         let purpose = Purpose::ALL.into_iter().find(|p| p.name() == self.purpose)?;
-        let locator = Locator { url: PublicUrl::parse(&self.url).ok()?, purpose };
+        let locator = Locator { url: purpose.url(&self.url).ok()?, purpose };
         let outcome = match (self.status, &self.body, &self.absent) {
             (Some(status), Some(body), None) => {
-                Outcome::Response(Response::new(status, self.headers.clone(), blob(body)?.into()))
+                Outcome::Response(Response::new(status, self.headers.clone(), self.read(body, blob)?.into()))
             }
             (None, None, Some((why, detail))) => Outcome::Absent(Absence::from_name(why)?, detail.clone()),
             _ => return None,
         };
         Some((locator, Exhibit { outcome, obtained_at: self.obtained_at, checked_at: self.checked_at }))
+    }
+}
+
+impl ExhibitRef {
+    /// The body, from its parts if it has any.
+    fn read(&self, body: &Digest, blob: impl Fn(&Digest) -> Option<Vec<u8>>) -> Option<Vec<u8>> {
+        let Some(parts) = &self.parts else { return blob(body) };
+        let mut whole = Vec::new();
+        for part in parts {
+            whole.extend(blob(part)?);
+        }
+        (Digest::of(&whole) == *body).then_some(whole)
     }
 }
 

@@ -11,12 +11,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::evidence::{Disk, create_dirs, read_json, replace_json};
 use crate::judge::status::StatusList;
+use crate::judge::x509::VerifiedCrl;
+use crate::judge::x509::crl::Number;
 use crate::values::Timestamp;
 
 /// So many lists are remembered: those of a large federation. Beyond, the one whose list is the oldest is forgotten.
 const LISTS_MAX: usize = 10_000;
-/// The file's name.
+/// The files' names.
 const NAME: &str = "status-lists.json";
+const CRLS: &str = "crls.json";
 
 /// Why floors cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +34,16 @@ pub struct FloorsError {
 pub struct Floors {
     dir: PathBuf,
     lists: BTreeMap<String, Floor>,
+    /// By issuer's key and scope ([`VerifiedCrl::series`]).
+    crls: BTreeMap<String, CrlFloor>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CrlFloor {
+    /// CRLNumber of the newest, in hexadecimal.
+    number: String,
+    issued: Timestamp,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -49,9 +62,10 @@ impl Floors {
     /// When they cannot be read.
     pub fn open(data_dir: &Path) -> Result<Self, FloorsError> {
         let dir = data_dir.join("floors");
-        let path = dir.join(NAME);
-        let lists = read_json(&path).map_err(|source| FloorsError { path, source })?;
-        Ok(Self { dir, lists: lists.unwrap_or_default() })
+        let (lists, crls) = (dir.join(NAME), dir.join(CRLS));
+        let lists = read_json(&lists).map_err(|source| FloorsError { path: lists, source })?;
+        let crls = read_json(&crls).map_err(|source| FloorsError { path: crls, source })?;
+        Ok(Self { dir, lists: lists.unwrap_or_default(), crls: crls.unwrap_or_default() })
     }
 
     /// Takes note of a verified list, durably, before it is used. Says what is odd about it: fewer entries than before, whose statements
@@ -85,6 +99,39 @@ impl Floors {
             match before {
                 Some(before) => self.lists.insert(list.uri().to_owned(), before),
                 None => self.lists.remove(list.uri()),
+            };
+            format!("that it was seen cannot be made durable: {error}")
+        })
+    }
+
+    /// Takes note of a verified certificate revocation list, durably, before it is used. One that cannot say good is not noted: it hides
+    /// nothing, and the numbers of delta lists run ahead of their base.
+    ///
+    /// # Errors
+    /// Says why the list does not count: its number is lower than one that was seen.
+    pub fn raise_crl(&mut self, list: &VerifiedCrl, at: Timestamp) -> Result<(), String> {
+        let Some(number) = list.number().filter(|_| list.counts(at)) else { return Ok(()) };
+        let series = list.series().to_string();
+        let new = CrlFloor { number: number.to_string(), issued: list.this_update() };
+        if let Some(floor) = self.crls.get(&series) {
+            let seen = Number::from_hex(&floor.number).ok_or("what was seen of it cannot be read")?;
+            if number < seen {
+                return Err(format!("its CRLNumber is {number} (hexadecimal), and {seen} was seen"));
+            }
+            if *floor == new {
+                return Ok(());
+            }
+        }
+        let before = self.crls.insert(series.clone(), new);
+        if self.crls.len() > LISTS_MAX {
+            let oldest = self.crls.iter().min_by_key(|(_, floor)| floor.issued).map(|(series, _)| series.clone());
+            oldest.and_then(|oldest| self.crls.remove(&oldest));
+        }
+        let written = create_dirs(&Disk, &self.dir).and_then(|()| replace_json(&self.dir, CRLS, &self.crls));
+        written.map_err(|error| {
+            match before {
+                Some(before) => self.crls.insert(series, before),
+                None => self.crls.remove(&series),
             };
             format!("that it was seen cannot be made durable: {error}")
         })

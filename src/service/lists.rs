@@ -1,4 +1,4 @@
-//! Status lists that are loaded: read on every request, fetched again in the background.
+//! Lists of what is revoked that are loaded, status lists and certificate revocation lists: read on every request, fetched again in the background.
 //!
 //! A list takes the place of another only when it is verified, of the URI that was asked for, and not older than any that was seen
 //! (`revocation/floors.rs`). Whatever else comes leaves the last good one, which ages.
@@ -12,9 +12,10 @@ use arc_swap::ArcSwap;
 
 use super::Inner;
 use crate::evidence::AppendError;
-use crate::judge::dossier::{Absence, Exhibit, ListKeys, Locator, Outcome};
+use crate::judge::dossier::{Absence, Exhibit, Locator, Outcome, SignedBy};
 use crate::judge::revocation::State;
 use crate::judge::status::StatusList;
+use crate::judge::x509::VerifiedCrl;
 use crate::judge::{Decision, Lists, Want};
 use crate::record::{ListAlarm, Record, Transition};
 use crate::revocation::floors::Floors;
@@ -40,7 +41,7 @@ const LOOK: Duration = Duration::from_millis(500);
 
 struct Loaded {
     exhibit: Arc<Exhibit>,
-    keys: ListKeys,
+    signer: SignedBy,
     due: Timestamp,
     /// Of the list, decoded.
     bytes: usize,
@@ -89,20 +90,20 @@ impl StatusLists {
     }
 
     /// What is loaded and need not be asked for again yet.
-    fn fresh(&self, want: &Want, keys: &ListKeys, at: Timestamp) -> Option<Arc<Exhibit>> {
+    fn fresh(&self, want: &Want, signer: &SignedBy, at: Timestamp) -> Option<Arc<Exhibit>> {
         let loaded = self.loaded.load().get(&want.locator).cloned()?;
         let asked_later = want.checked_after.is_none_or(|after| loaded.exhibit.checked_at > after);
-        // A list that other keys signed may be one that these keys have signed by now.
-        let same_keys = loaded.keys == *keys || read(&loaded.exhibit, &want.locator, keys).is_ok();
-        (asked_later && at < loaded.due && same_keys).then(|| Arc::clone(&loaded.exhibit))
+        // A list that somebody else signed may be one that this one has signed by now.
+        let same_signer = loaded.signer == *signer || read(&loaded.exhibit, &want.locator, signer).is_ok();
+        (asked_later && at < loaded.due && same_signer).then(|| Arc::clone(&loaded.exhibit))
     }
 
     /// Takes what came of asking, or keeps what there was. Says what is loaded now, and what is wrong if something is. Blocking: it
     /// verifies, decodes and writes.
-    fn offer(&self, want: &Want, keys: &ListKeys, exhibit: Arc<Exhibit>, at: Timestamp) -> (Arc<Exhibit>, Option<String>) {
-        let good = |exhibit: &Exhibit| read(exhibit, &want.locator, keys).ok();
+    fn offer(&self, want: &Want, signer: &SignedBy, exhibit: Arc<Exhibit>, at: Timestamp) -> (Arc<Exhibit>, Option<String>) {
+        let good = |exhibit: &Exhibit| read(exhibit, &want.locator, signer).ok();
         let raised = good(&exhibit).map(|list| {
-            let odd = self.floors.lock().unwrap_or_else(PoisonError::into_inner).raise(&list);
+            let odd = list.raise(&mut self.floors.lock().unwrap_or_else(PoisonError::into_inner), at);
             odd.map(|odd| (list, odd))
         });
         let (taken, alarm) = match raised {
@@ -120,12 +121,12 @@ impl StatusLists {
             }
         };
         let soft = match &taken {
-            Some(list) => list.ttl().unwrap_or(TTL).clamp(*SOFT.start(), *SOFT.end()).min(keys.hard_max_age / 2),
+            Some(list) => list.soft(signer, at),
             None => *SOFT.start(),
         };
         let used = AtomicU64::new(at.as_millis());
-        let bytes = good(&now).map_or(0, |list| list.len());
-        let loaded = Arc::new(Loaded { exhibit: Arc::clone(&now), keys: keys.clone(), due: at.plus(soft), bytes, used });
+        let bytes = good(&now).map_or(0, |list| list.bytes());
+        let loaded = Arc::new(Loaded { exhibit: Arc::clone(&now), signer: signer.clone(), due: at.plus(soft), bytes, used });
         self.loaded.rcu(|all| {
             let mut all = HashMap::clone(all);
             all.insert(want.locator.clone(), Arc::clone(&loaded));
@@ -151,7 +152,7 @@ impl StatusLists {
         let want = |(locator, loaded): (&Locator, &Arc<Loaded>)| Want {
             locator: locator.clone(),
             checked_after: Some(loaded.exhibit.checked_at),
-            keys: Some(loaded.keys.clone()),
+            signer: Some(loaded.signer.clone()),
         };
         due.map(want).collect()
     }
@@ -167,37 +168,74 @@ fn bound(all: &mut HashMap<Locator, Arc<Loaded>>, just: &Locator, (most, most_by
     }
 }
 
-fn read(exhibit: &Exhibit, locator: &Locator, keys: &ListKeys) -> Result<Arc<StatusList>, String> {
-    match &exhibit.outcome {
-        Outcome::Absent(_, why) => Err(why.clone()),
-        Outcome::Response(response) => response.status_list(locator.url.as_str(), keys),
+/// A list that is verified.
+enum List {
+    Status(Arc<StatusList>),
+    Crl(VerifiedCrl),
+}
+
+impl List {
+    /// Of memory, about: an entry of a certificate revocation list is a serial number in a table.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Status(list) => list.len(),
+            Self::Crl(list) => list.len().saturating_mul(64),
+        }
+    }
+
+    /// How soon to ask again: half of the time that it may be used at most, so that a host may be down for the other half.
+    fn soft(&self, signer: &SignedBy, at: Timestamp) -> Duration {
+        let (ttl, left) = match (self, signer) {
+            (Self::Status(list), SignedBy::Issuer(keys)) => (list.ttl(), keys.hard_max_age),
+            (Self::Status(list), SignedBy::Authority(_)) => (list.ttl(), TTL),
+            (Self::Crl(list), _) => (None, list.next_update().map_or(TTL, |next| next.since(at))),
+        };
+        ttl.unwrap_or(TTL).clamp(*SOFT.start(), *SOFT.end()).min((left / 2).max(LOOK))
+    }
+
+    fn raise(&self, floors: &mut Floors, at: Timestamp) -> Result<Option<String>, String> {
+        match self {
+            Self::Status(list) => floors.raise(list),
+            Self::Crl(list) => floors.raise_crl(list, at).map(|()| None),
+        }
+    }
+}
+
+fn read(exhibit: &Exhibit, locator: &Locator, signer: &SignedBy) -> Result<List, String> {
+    match (&exhibit.outcome, signer) {
+        (Outcome::Absent(_, why), _) => Err(why.clone()),
+        (Outcome::Response(response), SignedBy::Issuer(keys)) => {
+            response.status_list(locator.url.as_str(), keys).map(List::Status)
+        }
+        (Outcome::Response(response), SignedBy::Authority(issuer)) => response.crl(issuer).map(List::Crl),
     }
 }
 
 impl Inner {
     /// Gets what the judge wants: a document, or a status list.
     pub(super) async fn obtain(self: &Arc<Self>, want: &Want) -> Arc<Exhibit> {
-        let Some(keys) = &want.keys else { return self.fetcher.fulfil(want).await };
-        if let Some(exhibit) = self.lists.fresh(want, keys, self.clock.now()) {
+        let Some(signer) = &want.signer else { return self.fetcher.fulfil(want).await };
+        if let Some(exhibit) = self.lists.fresh(want, signer, self.clock.now()) {
             return exhibit;
         }
         let exhibit = self.fetcher.fulfil(want).await;
-        let (inner, wanted, signed_with, came) = (Arc::clone(self), want.clone(), keys.clone(), Arc::clone(&exhibit));
-        let offered =
-            tokio::task::spawn_blocking(move || inner.lists.offer(&wanted, &signed_with, came, inner.clock.now())).await;
+        let (inner, wanted, by, came) = (Arc::clone(self), want.clone(), signer.clone(), Arc::clone(&exhibit));
+        let offered = tokio::task::spawn_blocking(move || inner.lists.offer(&wanted, &by, came, inner.clock.now())).await;
         // A panic there has been printed; what came is judged for itself then.
         let Ok((exhibit, alarm)) = offered else { return exhibit };
         if let Some(detail) = alarm {
             self.alarm_of_list(want.locator.url.as_str(), detail).await;
         }
-        if let Ok(list) = read(&exhibit, &want.locator, keys) {
+        if let SignedBy::Issuer(keys) = signer
+            && let Ok(List::Status(list)) = read(&exhibit, &want.locator, signer)
+        {
             self.fetch_ahead(&list, keys);
         }
         exhibit
     }
 
     async fn alarm_of_list(&self, uri: &str, detail: String) {
-        tracing::error!(uri, detail, "a status list does not count; somebody may be hiding a revocation");
+        tracing::error!(uri, detail, "a list of what is revoked does not count; somebody may be hiding a revocation");
         metrics::counter!("countersign_status_list_alarms_total").increment(1);
         let record = Record::ListAlarm(ListAlarm { at: self.clock.now(), uri: uri.to_owned(), detail });
         if let Err(error) = self.ledger.append(&record, &[]).await {
@@ -260,12 +298,12 @@ mod tests {
         let keys = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"k","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
         let keys = Arc::new(KeySet::parse(keys.as_bytes()).unwrap());
         let (algorithms, hard_max_age, hosts) = ([].into(), Duration::from_secs(1), [].into());
-        let keys = ListKeys { keys, algorithms, hard_max_age, hosts };
+        let signer = SignedBy::Issuer(crate::judge::dossier::ListKeys { keys, algorithms, hard_max_age, hosts });
         let (at, outcome) = (Timestamp::from_secs(0), Outcome::Absent(Absence::Timeout, String::new()));
         let exhibit = Arc::new(Exhibit { outcome, obtained_at: at, checked_at: at });
         let loaded = |used: u64, bytes| {
             let used = AtomicU64::new(used);
-            Arc::new(Loaded { exhibit: Arc::clone(&exhibit), keys: keys.clone(), due: at, bytes, used })
+            Arc::new(Loaded { exhibit: Arc::clone(&exhibit), signer: signer.clone(), due: at, bytes, used })
         };
         let mut all: HashMap<_, _> = lists.iter().map(|(used, bytes)| (locator(*used), loaded(*used, *bytes))).collect();
         bound(&mut all, &locator(just), limits);

@@ -459,7 +459,7 @@ impl Inner {
             fingerprint: decision.client().map(|client| client.known().fingerprint.hashes().to_vec()),
         }));
         let mut blobs = vec![(shape.digest, &*shape.bytes), (rules.digest(), &**rules.bytes())];
-        blobs.extend(dossier.iter().filter_map(|(_, exhibit)| exhibit.body()));
+        blobs.extend(dossier.iter().flat_map(|(_, exhibit)| exhibit.blobs()));
         self.ledger.append_from(&record, &blobs, from).await
     }
 
@@ -487,7 +487,7 @@ impl Inner {
             lists: newer.as_ref().map(|newer| newer.iter().map(|(locator, list)| ExhibitRef::of(locator, list)).collect()),
         });
         let mut blobs = vec![(shape.digest, &*shape.bytes)];
-        blobs.extend(newer.iter().flatten().filter_map(|(_, list)| list.body()));
+        blobs.extend(newer.iter().flatten().flat_map(|(_, list)| list.blobs()));
         let receipt = self.ledger.append_from(&record, &blobs, from).await?;
         self.write_transition(&decision).await?;
         if let Some(names) = entry.granted.news(&decision) {

@@ -108,6 +108,13 @@ DelegationScope "delegation.scope" "PRODUCT R7" No "unapproved_software_statemen
 DelegationTool "delegation.tool" "PRODUCT R7" No "unapproved_software_statement" "The statement has a tool that its parent does not have." "Name tools of the parent only, or leave `tools` out to have the same.";
 DelegationClass "delegation.class" "PRODUCT R7" No "unapproved_software_statement" "The statement's class is not one that its parent may hand on." "Leave `client_class` out; a broker's children name a class of the anchor other than `broker`.";
 DelegationBrokerActs "delegation.broker_acts" "PRODUCT R5" No "unauthorized_client" "A broker asks for itself; it may vouch and never act." "Let the broker launch a client of another class, with keys of its own, and ask for that.";
+X509Malformed "x509.malformed" "RFC 7515 4.1.6" No "invalid_software_statement" "The statement's `x5c` is not a chain of certificates, each signed by the next." "Put the leaf first, in standard base64, and each issuer after it.";
+X509Untrusted "x509.untrusted" "RFC 5280 6.1" No "unapproved_software_statement" "The certificate path does not hold, or does not end at a root of an `x509` anchor." "Include every intermediate in `x5c`; if the community deserves it, add an `x509` anchor for its root.";
+X509Leaf "x509.leaf" "RFC 5280 4.2.1.3" No "unapproved_software_statement" "The leaf certificate may not sign statements." "Use an end-entity certificate whose `keyUsage` is `digitalSignature`.";
+X509Name "x509.name" "UDAP DCR 4.3" No "invalid_software_statement" "The statement's `iss` is not a URI among the leaf certificate's alternative names." "Set `iss` and `sub` to such a URI, character for character.";
+X509Cancelled "x509.cancelled" "UDAP DCR 6" No "unapproved_software_statement" "The client cancels itself: its statement has empty `grant_types`." "Present a statement with grant types to be a client again.";
+X509Metadata "x509.metadata" "UDAP DCR 4.4" No "invalid_client_metadata" "The statement's parameters are not those of a UDAP client." "Correct the parameter that the detail names.";
+X509RedirectUris "x509.redirect_uris" "UDAP DCR 4.4" No "invalid_redirect_uri" "The statement's redirect URIs are not those of a UDAP client." "Name one https redirect URI or more with `authorization_code`, and none without it.";
 ProofInvalid "proof.invalid" "RFC 7523 3" No "invalid_client" "The proof of key possession does not hold." "See the detail.";
 AnchorNone "anchor.none" "PRODUCT R1" No "unauthorized_client" "No trust anchor vouches for this client." "Add an anchor whose approval covers it, or use another client.";
 AnchorApprovalNotBegun "anchor.approval_not_begun" "PRODUCT R3" No "unauthorized_client" "The trust anchor's approval begins in the future." "Wait, or correct `approval.on`.";
@@ -181,7 +188,7 @@ mod tests {
     #[test]
     fn names_are_unique_and_in_stage_order() {
         // CONTRACT section 5 fixes the order of stages; a denial reports the first.
-        const STAGES: [&str; 18] = [
+        const STAGES: [&str; 19] = [
             "ok",
             "request",
             "client_id",
@@ -192,6 +199,7 @@ mod tests {
             "jose",
             "statement",
             "delegation",
+            "x509",
             "proof",
             "anchor",
             "revocation",

@@ -53,7 +53,7 @@ pub enum Host<'a> {
     Address(IpAddr),
 }
 
-/// An `https` URL that may be fetched: the text as given, known to follow every rule of [`UrlError`].
+/// A URL that may be fetched, `https` but for what [`PublicUrl::parse_signed`] is for: the text as given, known to follow every rule of [`UrlError`].
 #[derive(Clone)]
 pub struct PublicUrl {
     text: Arc<str>,
@@ -61,6 +61,7 @@ pub struct PublicUrl {
     host_end: u16,
     port: u16,
     path_start: u16,
+    tls: bool,
 }
 
 impl PublicUrl {
@@ -69,10 +70,24 @@ impl PublicUrl {
     /// # Errors
     /// The first rule that the text breaks.
     pub fn parse(text: &str) -> Result<Self, UrlError> {
+        Self::parse_after("https://", text)
+    }
+
+    /// As [`Self::parse`], of something that carries its own signature and may come without TLS: a certificate revocation list (RFC 5280
+    /// section 4.2.1.13; https there would need a list to check the list's server).
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    pub fn parse_signed(text: &str) -> Result<Self, UrlError> {
+        Self::parse_after(if text.starts_with("http://") { "http://" } else { "https://" }, text)
+    }
+
+    fn parse_after(scheme: &str, text: &str) -> Result<Self, UrlError> {
         if text.len() > URL_MAX_BYTES {
             return Err(UrlError::TooLong);
         }
-        let rest = text.strip_prefix("https://").ok_or(UrlError::NotHttps)?;
+        let rest = text.strip_prefix(scheme).ok_or(UrlError::NotHttps)?;
+        let tls = scheme == "https://";
         if !text.bytes().all(is_uri_byte) || !percent_encoding_is_valid(rest) {
             return Err(UrlError::BadCharacter);
         }
@@ -84,13 +99,13 @@ impl PublicUrl {
         if authority.contains('@') {
             return Err(UrlError::Userinfo);
         }
-        let (host, port) = split_port(authority)?;
+        let (host, port) = split_port(authority, if tls { 443 } else { 80 })?;
         check_host(host)?;
         if !tail.starts_with('/') {
             return Err(UrlError::NoPath);
         }
         check_segments(tail.split('?').next().unwrap_or_default())?;
-        let host_start = "https://".len();
+        let host_start = scheme.len();
         let offset = |at: usize| u16::try_from(at).map_err(|_| UrlError::TooLong);
         Ok(Self {
             text: text.into(),
@@ -98,6 +113,7 @@ impl PublicUrl {
             host_end: offset(host_start + host.len())?,
             port,
             path_start: offset(host_start + authority_len)?,
+            tls,
         })
     }
 
@@ -121,7 +137,13 @@ impl PublicUrl {
         bare.parse().map_or(Host::Name(text), Host::Address)
     }
 
-    /// The port, 443 when the text names none.
+    /// Whether it is https.
+    #[must_use]
+    pub const fn is_tls(&self) -> bool {
+        self.tls
+    }
+
+    /// The port; when the text names none, 443, or 80 without TLS.
     #[must_use]
     pub const fn port(&self) -> u16 {
         self.port
@@ -148,7 +170,7 @@ impl PublicUrl {
     /// Whether two URLs have one origin (RFC 6454 section 4: scheme, host without regard to case, port).
     #[must_use]
     pub fn same_origin(&self, other: &Self) -> bool {
-        self.port == other.port && self.host_text().eq_ignore_ascii_case(other.host_text())
+        self.tls == other.tls && self.port == other.port && self.host_text().eq_ignore_ascii_case(other.host_text())
     }
 }
 
@@ -220,14 +242,14 @@ fn percent_encoding_is_valid(text: &str) -> bool {
     text.split('%').skip(1).all(|after| after.as_bytes().get(..2).is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit)))
 }
 
-fn split_port(authority: &str) -> Result<(&str, u16), UrlError> {
+fn split_port(authority: &str, default: u16) -> Result<(&str, u16), UrlError> {
     let after_literal = match authority.rfind(']') {
         Some(at) => at + 1,
         None if authority.starts_with('[') => return Err(UrlError::BadHost),
         None => 0,
     };
     let Some(colon) = authority.get(after_literal..).and_then(|t| t.find(':')).map(|at| at + after_literal) else {
-        return Ok((authority, 443));
+        return Ok((authority, default));
     };
     let (host, port) = authority.split_at(colon);
     let digits = port.get(1..).unwrap_or_default();

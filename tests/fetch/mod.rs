@@ -42,7 +42,7 @@ fn fetcher(options: FetchOptions) -> (Fetcher, ManualClock) {
 
 fn want(url: &str) -> Want {
     let locator = Locator { url: PublicUrl::parse(url).unwrap(), purpose: Purpose::MetadataDocument };
-    Want { locator, checked_after: None, keys: None }
+    Want { locator, checked_after: None, signer: None }
 }
 
 fn again(url: &str, after: Timestamp) -> Want {

@@ -2,6 +2,7 @@
 
 mod backtest;
 mod caching;
+mod crls;
 mod crowds;
 mod drift;
 mod events;

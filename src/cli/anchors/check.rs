@@ -79,7 +79,7 @@ fn check(path: &Path) -> Checked {
         let rule = |error: anchors::AnchorError| error.rule;
         let file = AnchorFile { name: path.display().to_string(), text: read(path)? };
         let mut files = BTreeMap::new();
-        if let Some(name) = anchors::referenced_files(&file).map_err(rule)? {
+        for name in anchors::referenced_files(&file).map_err(rule)? {
             let text = read(&path.with_file_name(&name))?;
             files.insert(name, text);
         }

@@ -49,6 +49,7 @@ pub(crate) const fn kind(anchor: &Anchor) -> &'static str {
     match anchor.kind {
         AnchorKind::Web { .. } => "web",
         AnchorKind::StatementIssuer { .. } => "statement-issuer",
+        AnchorKind::X509(_) => "x509",
     }
 }
 
@@ -106,6 +107,15 @@ fn covers(anchor: &Anchor) -> Vec<(&'static str, String)> {
             let names: Vec<&str> = algorithms.iter().map(|algorithm| algorithm.name()).collect();
             vec![("issuer", issuer.clone()), ("keys", keys), ("algorithms", names.join(", "))]
         }
+        AnchorKind::X509(community) => {
+            let names: Vec<&str> = community.algorithms.iter().map(|algorithm| algorithm.name()).collect();
+            let mut rows: Vec<_> = community.community.iter().map(|name| ("community", name.clone())).collect();
+            rows.extend(community.roots.digests().map(|root| ("root", root.to_string())));
+            rows.push(("algorithms", names.join(", ")));
+            rows.extend(community.crls.iter().map(|list| ("crl", list.to_string())));
+            rows.extend(community.crl_hosts.iter().map(|host| ("crl host", host.clone())));
+            rows
+        }
     }
 }
 
@@ -148,6 +158,14 @@ fn json(anchor: &Anchor, at: Timestamp) -> serde_json::Value {
                 KeySource::Published(url) => (None, Some(url.as_str().to_owned())),
             };
             serde_json::json!({ "issuer": issuer, "algorithms": names, "keys": held, "jwks_uri": uri })
+        }
+        AnchorKind::X509(community) => {
+            let names: Vec<&str> = community.algorithms.iter().map(|algorithm| algorithm.name()).collect();
+            let roots: Vec<String> = community.roots.digests().map(ToString::to_string).collect();
+            serde_json::json!({
+                "community": community.community, "roots": roots, "algorithms": names, "audiences": community.audiences,
+                "crls": community.crls.iter().map(ToString::to_string).collect::<Vec<_>>(), "crl_hosts": community.crl_hosts,
+            })
         }
     };
     let source: serde_json::Map<String, serde_json::Value> =

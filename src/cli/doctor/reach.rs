@@ -53,7 +53,7 @@ async fn keys(config: &Config) -> Vec<Diagnosis> {
     };
     let mut all = Vec::new();
     for (id, url) in published {
-        let want = Want { locator: Locator { url: url.clone(), purpose: Purpose::Jwks }, checked_after: None, keys: None };
+        let want = Want { locator: Locator { url: url.clone(), purpose: Purpose::Jwks }, checked_after: None, signer: None };
         all.push(of_keys(&id, url.as_str(), &*fetcher.fulfil(&want).await));
     }
     all

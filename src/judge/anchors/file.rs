@@ -13,6 +13,7 @@ use crate::values::{PublicUrl, Timestamp};
 use super::super::delegation::DEPTH_MAX;
 use super::super::jose::KeySet;
 use super::super::jwk::Algorithm;
+use super::x509::X509Toml;
 use super::{
     Anchor, AnchorKind, Approval, Attributes, KeySource, OnUnknown, OriginPattern, Pattern, RevocationRule, SourceRule, Vouches,
 };
@@ -52,6 +53,7 @@ struct Toml {
     revocation: RevocationToml,
     web: Option<WebToml>,
     statement: Option<StatementToml>,
+    x509: Option<X509Toml>,
 }
 
 #[derive(Deserialize)]
@@ -117,12 +119,15 @@ const DEFAULT_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 /// The longest `max_lifetime`. A grant that lives a year is a registration.
 const LONGEST_LIFETIME: Duration = Duration::from_secs(366 * 24 * 3600);
 
-/// The files beside the anchors that they refer to (`jwks_file`), so that the caller can read them first.
+/// The files beside the anchors that they refer to (`jwks_file`, `roots`, `crl_files`), so that the caller can read them first.
 ///
 /// # Errors
 /// As [`parse`], for what is needed to tell.
-pub fn referenced_files(file: &AnchorFile) -> Result<Option<String>, AnchorError> {
-    Ok(read(file)?.statement.and_then(|statement| statement.jwks_file))
+pub fn referenced_files(file: &AnchorFile) -> Result<Vec<String>, AnchorError> {
+    let Toml { statement, x509, .. } = read(file)?;
+    let keys = statement.and_then(|statement| statement.jwks_file);
+    let certificates = x509.map(|x509| std::iter::once(x509.roots).chain(x509.crl_files)).into_iter().flatten();
+    Ok(keys.into_iter().chain(certificates).collect())
 }
 
 /// Reads one anchor. `files` holds the files that it refers to, by the name it uses.
@@ -135,14 +140,16 @@ pub fn parse(file: &AnchorFile, files: &BTreeMap<String, String>) -> Result<Anch
     if toml.id.is_empty() || toml.id.len() > 128 || !toml.id.bytes().all(|b| b.is_ascii_graphic()) {
         return Err(fail("`id` must be 1 to 128 visible ASCII characters".into()));
     }
-    let kind = match (toml.kind.as_str(), toml.web, toml.statement) {
-        ("web", Some(web), None) => web_kind(web).map_err(fail)?,
-        ("statement-issuer", None, Some(statement)) => statement_kind(statement, files).map_err(fail)?,
+    let kind = match (toml.kind.as_str(), toml.web, toml.statement, toml.x509) {
+        ("web", Some(web), None, None) => web_kind(web).map_err(fail)?,
+        ("statement-issuer", None, Some(statement), None) => statement_kind(statement, files).map_err(fail)?,
         ("web", ..) => return Err(fail("kind `web` needs `[web]` and no other section of a kind".into())),
         ("statement-issuer", ..) => {
             return Err(fail("kind `statement-issuer` needs `[statement]` and no other section of a kind".into()));
         }
-        ("x509" | "openid-federation" | "spiffe" | "attester", ..) => {
+        ("x509", None, None, Some(x509)) => x509.kind(files).map_err(fail)?,
+        ("x509", ..) => return Err(fail("kind `x509` needs `[x509]` and no other section of a kind".into())),
+        ("openid-federation" | "spiffe" | "attester", ..) => {
             return Err(fail(format!("kind `{}` is not supported by this version; move the file away", toml.kind)));
         }
         (other, ..) => return Err(fail(format!("kind {other:?} is unknown"))),

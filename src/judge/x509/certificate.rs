@@ -41,7 +41,17 @@ pub struct Certificate {
     /// RFC 9608.
     pub(super) no_revocation: bool,
     pub(super) lifetime: Duration,
+    pub(super) ends: Timestamp,
+    /// Of its DER.
+    pub(super) digest: Digest,
 }
+
+impl PartialEq for Certificate {
+    fn eq(&self, other: &Self) -> bool {
+        self.digest == other.digest
+    }
+}
+impl Eq for Certificate {}
 
 /// What the key of a certificate is for (RFC 5280 section 4.2.1.3), as far as it matters here.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -87,6 +97,8 @@ impl Certificate {
             points: Vec::new(),
             no_revocation: false,
             lifetime: timestamp(read.validity().not_after).since(timestamp(read.validity().not_before)),
+            ends: timestamp(read.validity().not_after),
+            digest: Digest::of(der),
         };
         for extension in read.extensions() {
             // RFC 9608 section 2: id-ce-noRevAvail.
@@ -96,9 +108,20 @@ impl Certificate {
         Ok(certificate)
     }
 
+    /// Of its DER.
+    #[must_use]
+    pub const fn digest(&self) -> &Digest {
+        &self.digest
+    }
+
     /// The URIs among its subject alternative names, in order.
     pub fn uris(&self) -> impl Iterator<Item = &str> {
         self.uris.iter().map(AsRef::as_ref)
+    }
+
+    /// The URLs that it names for its list, in order.
+    pub(super) fn list_urls(&self) -> impl Iterator<Item = &str> {
+        self.points.iter().filter_map(|name| std::str::from_utf8(name.strip_prefix(b"u")?).ok())
     }
 
     fn take(&mut self, extension: &ParsedExtension<'_>) -> Result<(), String> {

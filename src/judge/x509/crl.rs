@@ -1,6 +1,8 @@
 //! One certificate revocation list (RFC 5280 section 5): read once per version, then only looked into.
 
 use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use openssl::x509::X509Crl;
@@ -91,14 +93,20 @@ pub enum CrlError {
 
 /// A list that was read, and that nobody has vouched for.
 pub struct UnverifiedCrl {
-    list: List,
+    list: Arc<List>,
     signed: X509Crl,
 }
 
-/// A list whose signature verified with the key of its issuer. Only [`UnverifiedCrl::verify`] makes one.
+impl fmt::Debug for UnverifiedCrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.list.digest.fmt(f)
+    }
+}
+
+/// A list whose signature verified with the key of its issuer. Only [`UnverifiedCrl::verify`] makes one. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct VerifiedCrl {
-    pub(super) list: List,
+    pub(super) list: Arc<List>,
     /// Digest of the issuer's public key.
     pub(super) issued_by: Digest,
 }
@@ -127,6 +135,18 @@ pub(super) struct Scope {
     pub(super) attributes_only: bool,
 }
 
+impl fmt::Display for UnverifiedCrl {
+    /// What people look for: until when, and how many.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let List { digest, entries, this_update, next_update, .. } = &*self.list;
+        write!(f, "{digest}: of {this_update}")?;
+        if let Some(next) = next_update {
+            write!(f, ", until {next}")?;
+        }
+        write!(f, ", {} entries", entries.len())
+    }
+}
+
 impl UnverifiedCrl {
     /// Reads a list in DER.
     ///
@@ -143,7 +163,7 @@ impl UnverifiedCrl {
         if !rest.is_empty() || counted != read.iter_revoked_certificates().count() {
             return Err(CrlError::Malformed);
         }
-        Ok(Self { list: List::of(&read, Digest::of(der)), signed })
+        Ok(Self { list: Arc::new(List::of(&read, Digest::of(der))), signed })
     }
 
     /// Verifies the list with the issuer's certificate in a verified path.
@@ -151,7 +171,7 @@ impl UnverifiedCrl {
     /// # Errors
     /// [`CrlError::Issuer`] when no certificate of the path but the leaf has the list's issuer for its name and key; and as
     /// [`UnverifiedCrl::verify`].
-    pub fn verify_in(self, path: &VerifiedPath) -> Result<VerifiedCrl, CrlError> {
+    pub fn verify_in(&self, path: &VerifiedPath) -> Result<VerifiedCrl, CrlError> {
         let issuer = path.links().map(|(_, issuer)| issuer).find(|issuer| self.is_of(issuer)).ok_or(CrlError::Issuer)?;
         self.verify(issuer)
     }
@@ -160,7 +180,7 @@ impl UnverifiedCrl {
     ///
     /// # Errors
     /// [`CrlError::Issuer`], [`CrlError::Usage`], [`CrlError::Algorithm`], [`CrlError::Signature`].
-    pub fn verify(self, issuer: &Certificate) -> Result<VerifiedCrl, CrlError> {
+    pub fn verify(&self, issuer: &Certificate) -> Result<VerifiedCrl, CrlError> {
         if !self.is_of(issuer) {
             return Err(CrlError::Issuer);
         }
@@ -175,17 +195,17 @@ impl UnverifiedCrl {
         if !verified {
             return Err(CrlError::Signature);
         }
-        Ok(VerifiedCrl { list: self.list, issued_by: issuer.key })
+        Ok(VerifiedCrl { list: Arc::clone(&self.list), issued_by: issuer.key })
     }
 
     /// Why this list can never say good, if it cannot: for messages, until the list is verified.
     #[must_use]
-    pub const fn claimed_partial(&self) -> Option<Partial> {
+    pub fn claimed_partial(&self) -> Option<Partial> {
         self.list.partial
     }
 
     /// RFC 5280 section 6.3.3 (b)(1), and 5.2.1: an authority with several keys says which one it used.
-    fn is_of(&self, issuer: &Certificate) -> bool {
+    pub(super) fn is_of(&self, issuer: &Certificate) -> bool {
         let other_key = match (&self.list.authority_key, &issuer.key_identifier) {
             (Some(named), Some(own)) => named != own,
             _ => false,
@@ -197,13 +217,31 @@ impl UnverifiedCrl {
 impl VerifiedCrl {
     /// Of the list's DER: what a record names it by.
     #[must_use]
-    pub const fn digest(&self) -> &Digest {
+    pub fn digest(&self) -> &Digest {
         &self.list.digest
+    }
+
+    /// When it was issued.
+    #[must_use]
+    pub fn this_update(&self) -> Timestamp {
+        self.list.this_update
+    }
+
+    /// When a newer one is due, if it says so.
+    #[must_use]
+    pub fn next_update(&self) -> Option<Timestamp> {
+        self.list.next_update
+    }
+
+    /// Whether its number counts: it is complete, and has begun.
+    #[must_use]
+    pub fn counts(&self, at: Timestamp) -> bool {
+        self.list.partial.is_none() && self.list.this_update <= at.plus(SKEW)
     }
 
     /// Its number.
     #[must_use]
-    pub const fn number(&self) -> Option<Number> {
+    pub fn number(&self) -> Option<Number> {
         self.list.number
     }
 
@@ -353,7 +391,23 @@ fn element(der: &[u8]) -> Result<(u8, &[u8], &[u8]), Partial> {
     read().ok_or(Partial::UnreadableExtension)
 }
 
+impl fmt::Display for Number {
+    /// In hexadecimal, without leading zeros.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = data_encoding::HEXLOWER.encode(&self.0);
+        let digits = text.trim_start_matches('0');
+        f.write_str(if digits.is_empty() { "0" } else { digits })
+    }
+}
+
 impl Number {
+    /// Reads what [`Self`] is shown as.
+    #[must_use]
+    pub fn from_hex(text: &str) -> Option<Self> {
+        let padded = format!("{text:0>width$}", width = 2 * NUMBER_BYTES);
+        data_encoding::HEXLOWER.decode(padded.as_bytes()).ok()?.try_into().ok().map(Self)
+    }
+
     /// Reads the DER of a non-negative INTEGER of at most 20 octets.
     fn parse(der: &[u8]) -> Option<Self> {
         let [0x02, length, value @ ..] = der else { return None };

@@ -5,16 +5,18 @@
 //! revocation either: its CRL check takes a delta list for a complete one and reads `removeFromCRL` in a complete list as good.
 //!
 //! Read in this order: [`certificate`] takes `x5c` apart, [`path`] makes a verified path of it, [`crl`] reads and verifies lists,
-//! [`status`] puts path and lists together. Nothing here refuses a client yet: no anchor of kind `x509` exists in this version.
+//! [`status`] puts path and lists together, `source` is one certificate of a client whose list is looked at on every request.
 
 pub mod certificate;
 pub mod crl;
 pub mod path;
+mod source;
 pub mod status;
 
 pub use certificate::{Certificate, Chain};
 pub use crl::{UnverifiedCrl, VerifiedCrl};
 pub use path::{Roots, VerifiedPath};
+pub use source::CertificateSource;
 pub use status::{Floors, Lenience, Status, Why};
 
 /// Why a chain of certificates does not lead to trust in a key.

@@ -14,8 +14,8 @@ use openssl::x509::{X509, X509StoreContext};
 
 use crate::judge::jose::TrustedKey;
 use crate::judge::jwk::Jwk;
-use crate::values::Timestamp;
 use crate::values::json::Json;
+use crate::values::{Digest, Timestamp};
 
 use super::PathError;
 use super::certificate::{CHAIN_MAX, Certificate, Chain};
@@ -65,6 +65,11 @@ impl Roots {
         Ok(Self(roots))
     }
 
+    /// Digest of each root's DER.
+    pub fn digests(&self) -> impl Iterator<Item = &Digest> {
+        self.0.iter().map(Certificate::digest)
+    }
+
     /// Verifies that a chain leads to one of these roots at a time, and that its leaf may sign statements.
     ///
     /// # Errors
@@ -77,10 +82,10 @@ impl Roots {
             path.iter().map(|der| Certificate::parse(der)).collect::<Result<Vec<_>, _>>();
         let certificates = certificates.map_err(PathError::Untrusted)?;
         check_leaf(leaf).map_err(|detail| PathError::Leaf(detail.to_owned()))?;
-        let key = leaf.x509.public_key().map_err(failed)?;
-        let jwk = jwk(&key).map_err(failed)?.and_then(|jwk| Jwk::parse(Json::parse_object(jwk.as_bytes()).ok().as_ref()?).ok());
         // Jwk::parse holds the sizes: RSA of 2,048 to 8,192 bits, P-256, P-384, Ed25519.
-        let jwk = jwk.ok_or_else(|| PathError::Leaf("its key is of a type or size that is not accepted".into()))?;
+        let jwk = key_of(leaf)
+            .map_err(failed)?
+            .ok_or_else(|| PathError::Leaf("its key is of a type or size that is not accepted".into()))?;
         Ok(VerifiedPath { certificates, key: TrustedKey::new(jwk) })
     }
 
@@ -136,6 +141,24 @@ impl VerifiedPath {
         &self.key
     }
 
+    /// Thumbprints of the keys of every certificate of the path, as far as they are of a type that has one here: an order against a key
+    /// reaches all that rests on it.
+    pub fn keys(&self) -> impl Iterator<Item = Digest> {
+        self.certificates.iter().filter_map(|certificate| key_of(certificate).ok().flatten()).map(|jwk| *jwk.thumbprint())
+    }
+
+    /// Digest of the leaf's DER.
+    #[must_use]
+    pub fn leaf(&self) -> Option<Digest> {
+        self.certificates.first().map(|leaf| leaf.digest)
+    }
+
+    /// The earliest end of a certificate of the path.
+    #[must_use]
+    pub fn ends(&self) -> Timestamp {
+        self.certificates.iter().map(|certificate| certificate.ends).min().unwrap_or(Timestamp::MAX)
+    }
+
     /// Whether the leaf has this URI among its alternative names, byte for byte (UDAP DCR section 4.3; no normalisation).
     #[must_use]
     pub fn names(&self, uri: &str) -> bool {
@@ -167,6 +190,11 @@ fn check_leaf(leaf: &Certificate) -> Result<(), &'static str> {
         return Err("`extKeyUsage` has neither `clientAuth` nor `anyExtendedKeyUsage`");
     }
     Ok(())
+}
+
+fn key_of(certificate: &Certificate) -> Result<Option<Jwk>, ErrorStack> {
+    let text = jwk(&*certificate.x509.public_key()?)?;
+    Ok(text.and_then(|text| Jwk::parse(Json::parse_object(text.as_bytes()).ok().as_ref()?).ok()))
 }
 
 /// The key as the text of a JWK; `None` for a type that has none here.

@@ -35,6 +35,13 @@ pub struct Status {
     pub list: Option<Digest>,
 }
 
+impl Status {
+    /// Whether another list could make it worse or better: not for one that is revoked, nor for one that needs no list.
+    pub(super) fn needs_more(&self) -> bool {
+        self.state != State::Revoked && self.why != Why::NotAsked
+    }
+}
+
 /// What decided about a certificate.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "the text of each is its meaning")]
@@ -79,7 +86,7 @@ impl Floors {
     /// Takes note of a list's number. Only a complete list that has begun counts: the numbers of delta lists run ahead of their
     /// base, and a list dated next year by mistake must not stop those in between.
     pub fn raise(&mut self, list: &VerifiedCrl, at: Timestamp) {
-        if let Some(number) = list.list.number.filter(|_| list.list.partial.is_none() && has_begun(list, at)) {
+        if let Some(number) = list.list.number.filter(|_| list.counts(at)) {
             let floor = self.0.entry(list.series()).or_insert(number);
             *floor = number.max(*floor);
         }
@@ -90,7 +97,7 @@ impl Floors {
     }
 }
 
-fn of_certificate(
+pub(super) fn of_certificate(
     certificate: &Certificate,
     issuer: &Certificate,
     lists: &[VerifiedCrl],

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::super::Inner;
 use crate::judge::Want;
-use crate::judge::dossier::{ListKeys, Locator, Outcome, Purpose};
+use crate::judge::dossier::{ListKeys, Locator, Outcome, Purpose, SignedBy};
 use crate::judge::status::{StatusList, aggregated};
 use crate::values::{PublicUrl, Timestamp};
 
@@ -53,7 +53,7 @@ impl Inner {
                 // Boxed: obtaining a list may lead here again, though not for the same names within the hour.
                 let fetching = named.into_iter().map(|url| {
                     let locator = Locator { url, purpose: Purpose::StatusList };
-                    let want = Want { locator, checked_after: None, keys: Some(keys.clone()) };
+                    let want = Want { locator, checked_after: None, signer: Some(SignedBy::Issuer(keys.clone())) };
                     let inner = Arc::clone(&inner);
                     Box::pin(async move { inner.obtain(&want).await })
                 });
@@ -64,7 +64,7 @@ impl Inner {
     }
 
     async fn names_of(&self, locator: &Locator, keys: &ListKeys) -> Result<Vec<PublicUrl>, String> {
-        let want = Want { locator: locator.clone(), checked_after: None, keys: None };
+        let want = Want { locator: locator.clone(), checked_after: None, signer: None };
         match &self.fetcher.fulfil(&want).await.outcome {
             Outcome::Absent(_, why) => Err(why.clone()),
             Outcome::Response(response) if response.status != 200 => Err(format!("status {}", response.status)),

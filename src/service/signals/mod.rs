@@ -306,7 +306,7 @@ impl Inner {
         checked_after: Option<Timestamp>,
     ) -> Result<(Arc<KeySet>, Timestamp), SignalError> {
         let locator = Locator { url: url.clone(), purpose: Purpose::Jwks };
-        let exhibit = self.obtain(&Want { locator, checked_after, keys: None }).await;
+        let exhibit = self.obtain(&Want { locator, checked_after, signer: None }).await;
         let response = match &exhibit.outcome {
             Fetched::Response(response) if response.status == 200 => response,
             Fetched::Response(response) => return Err(SignalError::Keys(format!("the server answered {}", response.status))),
