@@ -253,7 +253,9 @@ mod tests {
             r#"[{"url":"https://c.example/a","status":404,"headers":{},"body_b64":"","obtained_at":"2026-11-22T01:02:03Z"}]"#,
             "4 exhibits",
         );
-        check(r#"[{"url":"http://c.example/a","status":200,"obtained_at":"2026-11-22T01:02:03Z"}]"#, "https");
+        // A revocation list may come without TLS, nothing else.
+        check(r#"[{"url":"http://c.example/a","status":200,"obtained_at":"2026-11-22T01:02:03Z"}]"#, "1 exhibits");
+        check(r#"[{"url":"ftp://c.example/a","status":200,"obtained_at":"2026-11-22T01:02:03Z"}]"#, "https");
         check(r#"[{"url":"https://c.example/a","obtained_at":"2026-11-22T01:02:03Z"}]"#, "exactly one of");
         check(r#"[{"url":"https://c.example/a","status":200,"body_b64":"!","obtained_at":"2026-11-22T01:02:03Z"}]"#, "base64");
         check(r#"{}"#, "exhibits.json");
