@@ -1,4 +1,5 @@
-//! How long it takes from an order's commit until each of eight connected replicas denies: `cargo bench --bench fleet`.
+//! How long it takes from an order's commit until each of eight connected replicas denies, and what an order takes at a verifier that has a
+//! million of them: `cargo bench --bench fleet`.
 //!
 //! All of it in one process and over HTTP on loopback, so the network is none and the machine is shared by nine verifiers.
 #![expect(
@@ -10,6 +11,7 @@
     reason = "a benchmark measures time and may fail"
 )]
 
+use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,8 +20,10 @@ use countersign::clock::SystemClock;
 use countersign::config::Config;
 use countersign::http::{App, Server};
 use countersign::judge::revocation::TargetKind;
+use countersign::publisher::keys::SigningKey;
+use countersign::revocation::kill_log::{Action, Order, Target};
 use countersign::service::{KillAction, NewKill, Service};
-use countersign::values::Request;
+use countersign::values::{Digest, Request, Timestamp};
 
 const REPLICAS: usize = 8;
 const ORDERS: usize = 300;
@@ -50,6 +54,64 @@ async fn denied(replica: Service, request: Arc<Request>, given: tokio::sync::one
     let answer = replica.decide(&request, None).await.expect("evidence");
     assert_eq!(answer.decision().code_name(), "revocation.killed");
     began.elapsed().as_micros() as u64
+}
+
+/// A data directory whose kill log has that many orders, written as its controller writes them, but at once.
+fn long_log(dir: &Path, orders: u64) {
+    let key = SigningKey::load_or_create(&dir.join("keys/kill.key")).expect("a key");
+    std::fs::create_dir_all(dir.join("kill")).unwrap();
+    let mut file = std::io::BufWriter::new(std::fs::File::create(dir.join("kill/log.jws")).unwrap());
+    let mut prev = Digest::of(b"");
+    for seq in 1..=orders {
+        let target = Target { kind: TargetKind::Client, value: format!("https://other.example/{seq}") };
+        let order = Order {
+            seq,
+            at: Timestamp::from_secs(1_790_000_000),
+            action: Action::Kill,
+            target,
+            reason: "bench".into(),
+            ticket: String::new(),
+            by: "bench".into(),
+            lifts: None,
+            terms: None,
+            reviews: None,
+            origin: None,
+            prev,
+        };
+        let line = key.sign_compact(&[("typ", "countersign-kill+jwt".into())], &serde_json::to_vec(&order).unwrap());
+        prev = Digest::of(line.as_bytes());
+        writeln!(file, "{line}").unwrap();
+    }
+    file.into_inner().unwrap().sync_all().unwrap();
+}
+
+/// From the call that gives an order to the denial, at a verifier that has many already: both are on disk by then. Target: 50 ms.
+async fn one_more(dir: &Path) {
+    let orders = std::env::var("BENCH_ORDERS").ok().and_then(|orders| orders.parse().ok()).unwrap_or(1_000_000);
+    long_log(&dir.join("full"), orders);
+    let opening = Instant::now();
+    let (full, _) = verifier(dir, "full", None).await;
+    println!("a start with {orders} orders, each verified: {:.1} s", opening.elapsed().as_secs_f64());
+    let mut times = Vec::new();
+    for number in 0..100 {
+        let id = format!("https://c.example/full-{number}");
+        let request = Request::from_json(format!(r#"{{"client":{{"id":"{id}"}}}}"#).as_bytes()).unwrap();
+        let action = KillAction::Kill(TargetKind::Client, id);
+        let order = NewKill { action, reason: "bench".into(), ticket: String::new(), by: "bench".into() };
+        let began = Instant::now();
+        full.revoke(order).await.expect("in force");
+        let answer = full.decide(&request, None).await.expect("evidence");
+        times.push(began.elapsed());
+        assert_eq!(answer.decision().code_name(), "revocation.killed");
+    }
+    times.sort_unstable();
+    let ms = |at: usize| times[at].as_secs_f64() * 1e3;
+    println!(
+        "an order and its denial after {orders} orders: p50 {:.2} ms   p99 {:.2}   max {:.2} (target 50)",
+        ms(50),
+        ms(98),
+        ms(99)
+    );
 }
 
 #[tokio::main]
@@ -99,4 +161,5 @@ async fn main() {
     println!(
         "commit -> denial, {REPLICAS} replicas, {ORDERS} orders: p50 {p50:.2} ms   p90 {p90:.2}   p99 {p99:.2}   max {max:.2}"
     );
+    one_more(dir.path()).await;
 }

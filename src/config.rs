@@ -2,10 +2,12 @@
 //! limit must not become no limit.
 
 mod evidence;
+mod nats;
 mod revocation;
 mod signals;
 
 pub use evidence::{Evidence, WitnessConfig};
+pub use nats::NatsAddress;
 pub use revocation::{REPLICAS_MAX, Revocation, is_replica};
 pub use signals::{SignalSource, TRANSMITTERS_MAX};
 

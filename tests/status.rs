@@ -49,7 +49,15 @@ impl Registry {
 
     /// A list with these statuses from its first entry on.
     pub(crate) fn list(&self, uri: &str, issued: u64, bits: u8, statuses: &[u8]) -> String {
-        let list = json!({ "bits": bits, "lst": packed(&bytes_of(bits, statuses)) });
+        self.list_with(uri, issued, json!({ "bits": bits, "lst": packed(&bytes_of(bits, statuses)) }))
+    }
+
+    /// One that says where others are.
+    pub(crate) fn list_among(&self, uri: &str, issued: u64, aggregation: &str) -> String {
+        self.list_with(uri, issued, json!({ "bits": 1, "lst": packed(&[0]), "aggregation_uri": aggregation }))
+    }
+
+    fn list_with(&self, uri: &str, issued: u64, list: Value) -> String {
         let claims = json!({ "sub": uri, "iat": issued, "exp": issued + 86_400, "ttl": 60, "status_list": list });
         self.sign("statuslist+jwt", &claims)
     }
@@ -206,7 +214,12 @@ fn the_specification_s_own_lists() {
 
 pub(crate) fn list_keys(set: &Value) -> ListKeys {
     let keys = Arc::new(KeySet::parse(set.to_string().as_bytes()).unwrap());
-    ListKeys { keys, algorithms: [Algorithm::ES256].into(), hard_max_age: std::time::Duration::from_secs(900) }
+    ListKeys {
+        keys,
+        algorithms: [Algorithm::ES256].into(),
+        hard_max_age: std::time::Duration::from_secs(900),
+        hosts: [].into(),
+    }
 }
 
 /// A case about entry 1 of a list, whose answer a change may replace.

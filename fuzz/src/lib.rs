@@ -95,7 +95,7 @@ pub fn frame(bytes: &[u8]) {
 
 /// Status lists: claims as they are, and a list of any bytes. What is read has as many entries as it says, each of its bits.
 pub fn status_list(bytes: &[u8]) {
-    use countersign::judge::status::StatusList;
+    use countersign::judge::status::{AGGREGATION_MAX_LISTS, StatusList, aggregated};
     use countersign::values::json::Object;
     let check = |claims: &Object| {
         let Ok(list) = StatusList::read(claims) else { return };
@@ -107,6 +107,10 @@ pub fn status_list(bytes: &[u8]) {
     };
     if let Ok(claims) = Json::parse_object(bytes) {
         check(&claims);
+    }
+    // And the names of lists.
+    if let Ok(named) = aggregated(bytes, |_| true) {
+        assert!(named.len() <= AGGREGATION_MAX_LISTS);
     }
     let [bits, packed @ ..] = bytes else { return };
     let list = serde_json::json!({ "bits": 1 << (bits % 4), "lst": BASE64URL_NOPAD.encode(packed) });

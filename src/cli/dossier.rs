@@ -247,11 +247,11 @@ mod tests {
         check(r#"[]"#, "0 exhibits");
         check(
             r#"[{"url":"https://c.example/a","status":200,"headers":{"Content-Type":"application/json"},"body_b64":"e30=","obtained_at":"2026-11-22T01:02:03Z"}]"#,
-            "5 exhibits",
+            "6 exhibits",
         );
         check(
             r#"[{"url":"https://c.example/a","status":404,"headers":{},"body_b64":"","obtained_at":"2026-11-22T01:02:03Z"}]"#,
-            "5 exhibits",
+            "6 exhibits",
         );
         // A revocation list may come without TLS, nothing else.
         check(r#"[{"url":"http://c.example/a","status":200,"obtained_at":"2026-11-22T01:02:03Z"}]"#, "1 exhibits");

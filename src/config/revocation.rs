@@ -7,6 +7,7 @@ use ed25519_dalek::VerifyingKey;
 use ipnet::IpNet;
 use serde::Deserialize;
 
+use super::NatsAddress;
 use crate::publisher::keys::parse_public;
 
 /// `[revocation]`
@@ -16,13 +17,17 @@ pub struct Revocation {
     /// How long a replica may act without proof that it has the head of the kill log: the longest that a killed client can go on when the
     /// controller cannot be reached. Too short: a slow network makes decisions unresolved. Only for followers.
     pub lease_ms: u64,
-    /// The kill log to follow, `https://controller/v1/kill-log`; plain http for an address of this machine only, within
-    /// `fetch.allow_networks`. Empty: our own.
+    /// The kill log to follow, `https://controller/v1/kill-log`, or `nats://HOST:4222/SUBJECT` as its controller publishes it; plain
+    /// connections to an address of this machine only, within `fetch.allow_networks`. Empty: our own.
     pub feed: String,
     /// The public key of the log that is followed: `x` of the controller's `kill/key.jwk`. Without it anybody on the way could give orders.
     pub feed_key: String,
-    /// A file with the bearer token to ask the feed with; empty: none. Read at the start.
+    /// A file with the bearer token to ask the feed with, or the token of the NATS server; empty: none. Read at the start.
     pub feed_token_file: PathBuf,
+    /// Where the controller publishes its orders besides, `nats://HOST:4222/SUBJECT`; empty: nowhere. Not for followers.
+    pub publish: String,
+    /// A file with the token of that NATS server; empty: none. Read at the start.
+    pub publish_token_file: PathBuf,
     /// Replicas that must acknowledge an order, `region/replica`, whether or not they were heard of. Without it `revoke --wait` waits for
     /// those alone that asked lately.
     pub replicas: Vec<String>,
@@ -30,8 +35,15 @@ pub struct Revocation {
 
 impl Default for Revocation {
     fn default() -> Self {
-        let (feed, feed_key, feed_token_file) = (String::new(), String::new(), PathBuf::new());
-        Self { lease_ms: 5000, feed, feed_key, feed_token_file, replicas: Vec::new() }
+        Self {
+            lease_ms: 5000,
+            feed: String::new(),
+            feed_key: String::new(),
+            feed_token_file: PathBuf::new(),
+            publish: String::new(),
+            publish_token_file: PathBuf::new(),
+            replicas: Vec::new(),
+        }
     }
 }
 
@@ -54,11 +66,22 @@ impl Revocation {
         if let Some(name) = self.replicas.iter().find(|name| !is_replica(name)) {
             return Err(format!("revocation.replicas: {name:?} is not `region/replica`"));
         }
+        if !self.publish.is_empty() {
+            let refuse = |why| Err(format!("revocation.publish = {:?}: {why}", self.publish));
+            if !self.feed.is_empty() {
+                return refuse("a replica publishes nothing; its controller does");
+            }
+            return NatsAddress::parse(&self.publish, allow_networks).map(drop).or_else(refuse);
+        }
         if self.feed.is_empty() {
             return Ok(());
         }
         if parse_public(&self.feed_key).is_none() {
             return Err("revocation.feed_key: write `x` of `kill/key.jwk` in the data directory of the controller".into());
+        }
+        if self.feed.starts_with("nats:") {
+            let refuse = |why| Err(format!("revocation.feed = {:?}: {why}", self.feed));
+            return NatsAddress::parse(&self.feed, allow_networks).map(drop).or_else(refuse);
         }
         check_url("revocation.feed", &self.feed, allow_networks)
     }
@@ -129,6 +152,20 @@ mod tests {
         check("https://c.example/v1/kill-log?after=1", KEY, &[], Err("query"));
         check("https://u:p@c.example/v1/kill-log", KEY, &[], Err("user"));
         check("ftp://c.example/", KEY, &[], Err("https://HOST/PATH"));
+        check("nats://n.example:4222/kills", KEY, &[], Ok(()));
+        check("nats://n.example:4222/kills", "", &[], Err("feed_key"));
+        check("nats://n.example:4222/", KEY, &[], Err("subject"));
+    }
+
+    #[test]
+    fn where_a_controller_publishes() {
+        let check = |publish: &str, feed: &str| {
+            let (publish, feed, feed_key) = (publish.to_owned(), feed.to_owned(), KEY.to_owned());
+            Revocation { publish, feed, feed_key, ..Revocation::default() }.check(&[])
+        };
+        assert_eq!(check("nats://n.example/kills", ""), Ok(()));
+        assert!(check("https://n.example/kills", "").unwrap_err().contains("nats://HOST"));
+        assert!(check("nats://n.example/kills", "https://c.example/").unwrap_err().contains("replica"));
     }
 
     #[test]

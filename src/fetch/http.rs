@@ -170,6 +170,7 @@ fn request(url: &PublicUrl, purpose: Purpose, version: Version) -> Result<Reques
         Purpose::MetadataDocument => "application/json, application/*+json",
         Purpose::Jwks => "application/jwk-set+json, application/json",
         Purpose::StatusList => "application/statuslist+jwt",
+        Purpose::StatusListAggregation => "application/json",
         Purpose::Crl => "application/pkix-crl, */*;q=0.1",
         Purpose::EntityStatement => "application/entity-statement+jwt",
     };

@@ -18,7 +18,7 @@ use crate::clock::Clock;
 use crate::judge::dossier::{
     Absence, ENTITY_STATEMENT_MAX_BYTES, Exhibit, JWKS_MAX_BYTES, Locator, Outcome, Purpose, Response, Want,
 };
-use crate::judge::status::STATUS_LIST_MAX_BYTES;
+use crate::judge::status::{AGGREGATION_MAX_BYTES, STATUS_LIST_MAX_BYTES};
 use crate::judge::x509::crl::CRL_MAX_BYTES;
 use crate::values::Timestamp;
 use crate::values::freshness::Bounds;
@@ -30,6 +30,7 @@ mod flight;
 pub mod guard;
 mod http;
 mod limits;
+mod nats;
 mod objects;
 mod post;
 mod stats;
@@ -41,6 +42,7 @@ use deadline::{Deadline, Failure};
 use flight::{Board, Flights};
 use guard::{Guard, Resolver};
 use limits::Slots;
+pub(crate) use nats::Nats;
 pub(crate) use objects::ObjectHttp;
 pub use post::Poster;
 use stats::Counters;
@@ -260,6 +262,7 @@ impl Inner {
             Purpose::MetadataDocument => self.document_max_bytes,
             Purpose::Jwks => self.jwks_max_bytes,
             Purpose::StatusList => STATUS_LIST_MAX_BYTES,
+            Purpose::StatusListAggregation => AGGREGATION_MAX_BYTES,
             Purpose::Crl => CRL_MAX_BYTES,
             Purpose::EntityStatement => ENTITY_STATEMENT_MAX_BYTES,
         };

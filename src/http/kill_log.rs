@@ -11,9 +11,7 @@ use super::App;
 use super::auth::Caller;
 use super::decisions::json_of;
 use super::problem::Problem;
-use crate::config::is_replica;
-use crate::revocation::feed::{PAGE_LINES, Page, WAIT_MAX_MS};
-use crate::revocation::kill_log::is_nonce;
+use crate::revocation::feed::{PAGE_LINES, Page};
 use crate::service::{FeedError, Question, Replica};
 
 /// The query of a page.
@@ -34,22 +32,11 @@ pub(super) struct FeedQuery {
 
 impl FeedQuery {
     fn question(self) -> Result<Question, Box<Problem>> {
-        let refuse = |name: &str, rule: String| Err(Box::new(Problem::bad_request(name, rule)));
-        let limit = self.limit.unwrap_or(PAGE_LINES);
-        if self.wait_ms > WAIT_MAX_MS {
-            return refuse("wait_ms", format!("more than {WAIT_MAX_MS}"));
-        }
-        if limit > PAGE_LINES {
-            return refuse("limit", format!("more than {PAGE_LINES}"));
-        }
-        if self.nonce.as_deref().is_some_and(|nonce| !is_nonce(nonce)) {
-            return refuse("nonce", "not 16 to 64 characters of base64url".into());
-        }
-        if self.replica.as_deref().is_some_and(|name| !is_replica(name)) {
-            return refuse("replica", "not `region/replica`".into());
-        }
         let wait = Duration::from_millis(self.wait_ms);
-        Ok(Question { after: self.after, wait, nonce: self.nonce, replica: self.replica, limit })
+        let limit = self.limit.unwrap_or(PAGE_LINES);
+        let question = Question { after: self.after, wait, nonce: self.nonce, replica: self.replica, limit };
+        question.check().map_err(|(name, rule)| Box::new(Problem::bad_request(name, rule)))?;
+        Ok(question)
     }
 }
 

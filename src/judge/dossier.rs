@@ -22,15 +22,18 @@ pub enum Purpose {
     Jwks,
     /// A status list token (draft-ietf-oauth-status-list-21 section 8.1).
     StatusList,
+    /// Where the lists of an issuer are (section 9 there). No decision rests on one.
+    StatusListAggregation,
     /// A certificate revocation list in DER (RFC 5280 section 4.2.1.13).
     Crl,
-    /// An entity statement (OpenID Federation 1.1 section 3). No decision rests on one yet: the publisher enrols members by it.
+    /// An entity statement (OpenID Federation 1.1 section 3).
     EntityStatement,
 }
 
 impl Purpose {
     /// Every purpose.
-    pub const ALL: [Self; 5] = [Self::MetadataDocument, Self::Jwks, Self::StatusList, Self::Crl, Self::EntityStatement];
+    pub const ALL: [Self; 6] =
+        [Self::MetadataDocument, Self::Jwks, Self::StatusList, Self::StatusListAggregation, Self::Crl, Self::EntityStatement];
 
     /// Stable name, used in records and dossiers.
     #[must_use]
@@ -39,6 +42,7 @@ impl Purpose {
             Self::MetadataDocument => "metadata_document",
             Self::Jwks => "jwks",
             Self::StatusList => "status_list",
+            Self::StatusListAggregation => "status_list_aggregation",
             Self::Crl => "crl",
             Self::EntityStatement => "entity_statement",
         }
@@ -101,12 +105,24 @@ pub struct ListKeys {
     pub algorithms: Arc<[Algorithm]>,
     /// How old a list may be, by its `iat`.
     pub hard_max_age: Duration,
+    /// Whom the anchor lets be asked for lists.
+    pub hosts: Arc<[String]>,
+}
+
+impl ListKeys {
+    /// Trust first, fetch second: an anchor says whom its statements, and its lists, may send us to.
+    #[must_use]
+    pub fn may_ask(&self, url: &PublicUrl) -> bool {
+        self.hosts.iter().any(|host| host.eq_ignore_ascii_case(url.host_text()))
+    }
 }
 
 impl PartialEq for ListKeys {
     fn eq(&self, other: &Self) -> bool {
         let same_keys = || self.keys.thumbprints().eq(other.keys.thumbprints());
-        self.algorithms == other.algorithms && (Arc::ptr_eq(&self.keys, &other.keys) || same_keys())
+        self.algorithms == other.algorithms
+            && self.hosts == other.hosts
+            && (Arc::ptr_eq(&self.keys, &other.keys) || same_keys())
     }
 }
 impl Eq for ListKeys {}

@@ -42,6 +42,11 @@ pub(super) fn resolve(case: &mut Case<'_>, named: &Named<'_>) -> Result<Resolved
     let entity = chain(case, &subject, &roots, named.chain, &options)?;
     let found = anchors.iter().find(|(_, federation)| federation.root.id == *entity.anchor());
     let (anchor, federation) = found.ok_or_else(|| none("the chain ends at no anchor that was asked for"))?;
+    // A chain may hold within the leeway for clocks and be over without it; nothing is granted for no time.
+    if entity.expires() <= case.at {
+        let detail = format!("the chain ended at {}", entity.expires());
+        return Err(Refusal::new(Code::FederationExpired, Check::FederationTime, detail).into());
+    }
     let targets = targets(&entity);
     case.kills.check(targets.iter().copied())?;
     rest_on(case, &entity);

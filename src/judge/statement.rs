@@ -359,7 +359,8 @@ fn list_keys(case: &mut Case<'_>, anchor: &Anchor) -> Result<ListKeys, Stop> {
     };
     let keys = keys_of(case, keys, None)?;
     let hard_max_age = anchor.revocation.hard_max_age;
-    Ok(ListKeys { keys, algorithms: algorithms.as_slice().into(), hard_max_age })
+    let hosts = anchor.revocation.status_hosts.as_slice().into();
+    Ok(ListKeys { keys, algorithms: algorithms.as_slice().into(), hard_max_age, hosts })
 }
 
 fn check_class(case: &mut Case<'_>, claims: &Claims, anchor: &Anchor) -> Result<(), Refusal> {

@@ -16,8 +16,10 @@ use super::finding::{Check, Refusal};
 use super::revocation::State;
 use super::sources::Lists;
 
+mod aggregation;
 mod list;
 
+pub use aggregation::{AGGREGATION_MAX_BYTES, AGGREGATION_MAX_LISTS, aggregated};
 pub use list::{DECODED_MAX_BYTES, STATUS_LIST_MAX_BYTES, StatusList};
 
 /// How far the clock of whoever signs a list may be ahead of ours.
@@ -83,7 +85,7 @@ impl StatusSource {
         };
         let place = match PublicUrl::parse(&uri) {
             Err(error) => Err(format!("the status list's URI cannot be fetched: {error}").into()),
-            Ok(url) if !is_listed(&url, anchor) => {
+            Ok(url) if !keys.may_ask(&url) => {
                 let host = url.host_text().to_owned();
                 Err(format!("`revocation.status_hosts` of anchor {} does not name {host:?}", anchor.id).into())
             }
@@ -210,9 +212,4 @@ pub(super) enum Named {
     },
     /// Something else.
     Other,
-}
-
-/// Trust first, fetch second: an anchor says whom its statements may send us to.
-fn is_listed(url: &PublicUrl, anchor: &Anchor) -> bool {
-    anchor.revocation.status_hosts.iter().any(|host| host.eq_ignore_ascii_case(url.host_text()))
 }

@@ -81,15 +81,33 @@ pub struct Accepted {
 /// # Errors
 /// When orders cannot be made durable.
 pub fn accept(log: &mut KillLog, page: &Page, nonce: &str) -> Result<Accepted, KillLogError> {
+    accept_until(log, page, |log, orders| compare(log, page, nonce, orders))
+}
+
+/// Takes lines that answer no question. They prove nothing about what comes after them: `reached` is never `Ok(true)`.
+///
+/// # Errors
+/// When orders cannot be made durable.
+pub fn accept_unasked(log: &mut KillLog, page: &Page) -> Result<Accepted, KillLogError> {
+    accept_until(log, page, |_, _| Ok(false))
+}
+
+type Reached = Result<bool, (Alarm, String)>;
+
+fn accept_until(
+    log: &mut KillLog,
+    page: &Page,
+    compare: impl FnOnce(&KillLog, usize) -> Reached,
+) -> Result<Accepted, KillLogError> {
     let taken = log.take(&page.lines)?;
     let reached = match taken.refused {
         Some(wrong) => Err((alarm_of(log, page, &wrong), wrong.to_string())),
-        None => compare(log, page, nonce, taken.orders),
+        None => compare(log, taken.orders),
     };
     Ok(Accepted { orders: taken.orders, reached })
 }
 
-fn compare(log: &KillLog, page: &Page, nonce: &str, orders: usize) -> Result<bool, (Alarm, String)> {
+fn compare(log: &KillLog, page: &Page, nonce: &str, orders: usize) -> Reached {
     let head = page.head.as_deref().ok_or_else(|| (Alarm::Malformed, "there is no head".to_owned()))?;
     let head = log.verify_head(head, nonce).map_err(|wrong| (alarm_of(log, page, &wrong), format!("the head: {wrong}")))?;
     let (seq, line) = log.head();

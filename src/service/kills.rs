@@ -4,9 +4,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use data_encoding::BASE64URL_NOPAD;
+use ed25519_dalek::VerifyingKey;
 
 use tokio::sync::watch;
 
+use super::open::bring_up;
 use super::{Service, kill_set};
 use crate::config::Config;
 use crate::evidence::AppendError;
@@ -22,7 +24,8 @@ use crate::values::{Digest, Timestamp};
 #[derive(Debug)]
 pub struct Kills {
     log: Arc<Mutex<KillLog>>,
-    set: ArcSwap<KillSet>,
+    /// Changed under the lock of the log alone.
+    set: Arc<ArcSwap<KillSet>>,
     /// The last order that is in force.
     news: watch::Sender<u64>,
 }
@@ -95,7 +98,7 @@ impl Kills {
         };
         let set = kill_set(log.orders());
         let news = watch::Sender::new(set.sequence());
-        Ok(Self { log: Arc::new(Mutex::new(log)), set: ArcSwap::from_pointee(set), news })
+        Ok(Self { log: Arc::new(Mutex::new(log)), set: Arc::new(ArcSwap::from_pointee(set)), news })
     }
 
     /// The orders in force now.
@@ -130,15 +133,15 @@ impl Kills {
 
     /// Gives an order. Returns when it is durable and in force, with the record of it.
     pub(super) async fn give(&self, order: NewKill, at: Timestamp) -> Result<(u64, Record), RevokeError> {
-        let log = Arc::clone(&self.log);
+        let (log, set) = (Arc::clone(&self.log), Arc::clone(&self.set));
         let written = tokio::task::spawn_blocking(move || {
             let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
             let given = append(&mut log, order, at)?;
-            let line = log.head().1;
-            Ok::<_, RevokeError>((given, line, kill_set(log.orders())))
+            put_in_force(&set, &log);
+            Ok::<_, RevokeError>((given, log.head().1))
         });
-        let (order, line, set) = written.await.map_err(|_| RevokeError::Thread)??;
-        self.put_in_force(&set);
+        let (order, line) = written.await.map_err(|_| RevokeError::Thread)??;
+        self.tell();
         log_line(&order);
         Ok((order.seq, evidence_of(&order, line)))
     }
@@ -149,7 +152,7 @@ impl Kills {
         &self,
         plan: impl FnOnce(&[Order]) -> (P, Vec<NewOrder>) + Send + 'static,
     ) -> Result<(P, Vec<(u64, Record)>), RevokeError> {
-        let log = Arc::clone(&self.log);
+        let (log, set) = (Arc::clone(&self.log), Arc::clone(&self.set));
         let written = tokio::task::spawn_blocking(move || {
             let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
             let (made, orders) = plan(log.orders());
@@ -166,13 +169,11 @@ impl Kills {
                     }
                 }
             }
-            let set = (!given.is_empty()).then(|| kill_set(log.orders()));
-            (made, given, failed, set)
+            put_in_force(&set, &log);
+            (made, given, failed)
         });
-        let (made, given, failed, set) = written.await.map_err(|_| RevokeError::Thread)?;
-        if let Some(set) = set {
-            self.put_in_force(&set);
-        }
+        let (made, given, failed) = written.await.map_err(|_| RevokeError::Thread)?;
+        self.tell();
         failed.map_or(Ok((made, given)), |error| Err(error.into()))
     }
 
@@ -195,6 +196,11 @@ impl Kills {
     /// Says when orders come into force: the number of the last.
     pub(super) fn news(&self) -> watch::Receiver<u64> {
         self.news.subscribe()
+    }
+
+    /// The key that the log's lines verify with.
+    pub(super) fn key(&self) -> VerifyingKey {
+        *self.log.lock().unwrap_or_else(PoisonError::into_inner).verifying_key()
     }
 
     /// The last order of the log and the digest of its line.
@@ -236,34 +242,45 @@ impl Kills {
         Ok(page.await.map_err(|_| RevokeError::Thread)??)
     }
 
-    /// Takes a page of the log that is followed. Returns when its orders are durable and in force, with the records of them.
-    pub(super) async fn take(&self, page: Page, nonce: String) -> Result<(Vec<Record>, Accepted), RevokeError> {
-        let log = Arc::clone(&self.log);
+    /// Takes a page of the log that is followed, which answers this nonce, or no question. Returns when its orders are durable and in
+    /// force, with the records of them.
+    pub(super) async fn take(&self, page: Page, nonce: Option<String>) -> Result<(Vec<Record>, Accepted), RevokeError> {
+        let (log, set) = (Arc::clone(&self.log), Arc::clone(&self.set));
         let taken = tokio::task::spawn_blocking(move || {
             let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
             let before = log.orders().len();
-            let accepted = feed::accept(&mut log, &page, &nonce)?;
+            let accepted = match nonce {
+                Some(nonce) => feed::accept(&mut log, &page, &nonce)?,
+                None => feed::accept_unasked(&mut log, &page)?,
+            };
             let orders = log.orders().get(before..).unwrap_or_default();
             let one = |(order, line): (&Order, &String)| {
                 log_line(order);
                 evidence_of(order, Digest::of(line.as_bytes()))
             };
             let records: Vec<Record> = orders.iter().zip(&page.lines).map(one).collect();
-            let set = (!orders.is_empty()).then(|| kill_set(log.orders()));
-            Ok::<_, KillLogError>((records, accepted, set))
+            if !orders.is_empty() {
+                put_in_force(&set, &log);
+            }
+            Ok::<_, KillLogError>((records, accepted))
         });
-        let (records, accepted, set) = taken.await.map_err(|_| RevokeError::Thread)??;
-        if let Some(set) = set {
-            self.put_in_force(&set);
-        }
-        Ok((records, accepted))
+        let taken = taken.await.map_err(|_| RevokeError::Thread)??;
+        self.tell();
+        Ok(taken)
     }
 
-    fn put_in_force(&self, set: &KillSet) {
-        // Two orders given at once may get here in either order; the set of the later one wins.
-        self.set.rcu(|current| if current.sequence() > set.sequence() { Arc::clone(current) } else { Arc::new(set.clone()) });
-        self.news.send_replace(self.sequence());
+    /// Two orders given at once may get here in either order: the later one is told.
+    fn tell(&self) {
+        let here = self.sequence();
+        self.news.send_if_modified(|told| std::mem::replace(told, here.max(*told)) < here);
     }
+}
+
+/// The set that is in force becomes that of the whole log. Only who holds the log does this, so that no order is passed by another.
+fn put_in_force(set: &ArcSwap<KillSet>, log: &KillLog) {
+    let mut next = KillSet::clone(&set.load());
+    bring_up(&mut next, log.orders());
+    set.store(Arc::new(next));
 }
 
 impl Service {

@@ -21,6 +21,10 @@ use crate::record::{ListAlarm, Record, Transition};
 use crate::revocation::floors::Floors;
 use crate::values::{Digest, Timestamp};
 
+mod ahead;
+
+use ahead::Ahead;
+
 /// So many lists are loaded at once.
 const LOADED_MAX: usize = 1_024;
 /// And so many bytes of them, decoded: a thousand lists of a million entries of two bits. An issuer can sign statements that name more
@@ -52,6 +56,7 @@ pub(super) struct StatusLists {
     /// By client: what its lists said last.
     states: moka::sync::Cache<Digest, State>,
     changing: tokio::sync::Mutex<()>,
+    ahead: Ahead,
 }
 
 /// The lists as they are now.
@@ -71,7 +76,13 @@ impl Lists for Now {
 impl StatusLists {
     pub(super) fn new(floors: Floors, clients: u64) -> Self {
         let states = moka::sync::Cache::builder().max_capacity(clients).build();
-        Self { loaded: ArcSwap::default(), floors: Mutex::new(floors), states, changing: tokio::sync::Mutex::default() }
+        Self {
+            loaded: ArcSwap::default(),
+            floors: Mutex::new(floors),
+            states,
+            changing: tokio::sync::Mutex::default(),
+            ahead: Ahead::default(),
+        }
     }
 
     pub(super) fn now(&self, at: Timestamp) -> Now {
@@ -208,12 +219,17 @@ impl Inner {
             return exhibit;
         }
         let exhibit = self.fetcher.fulfil(want).await;
-        let (inner, wanted, signer, came) = (Arc::clone(self), want.clone(), signer.clone(), Arc::clone(&exhibit));
-        let offered = tokio::task::spawn_blocking(move || inner.lists.offer(&wanted, &signer, came, inner.clock.now())).await;
+        let (inner, wanted, by, came) = (Arc::clone(self), want.clone(), signer.clone(), Arc::clone(&exhibit));
+        let offered = tokio::task::spawn_blocking(move || inner.lists.offer(&wanted, &by, came, inner.clock.now())).await;
         // A panic there has been printed; what came is judged for itself then.
         let Ok((exhibit, alarm)) = offered else { return exhibit };
         if let Some(detail) = alarm {
             self.alarm_of_list(want.locator.url.as_str(), detail).await;
+        }
+        if let SignedBy::Issuer(keys) = signer
+            && let Ok(List::Status(list)) = read(&exhibit, &want.locator, signer)
+        {
+            self.fetch_ahead(&list, keys);
         }
         exhibit
     }
@@ -281,8 +297,8 @@ mod tests {
     fn check(lists: &[(u64, usize)], just: u64, limits: (usize, usize), left: &[u64]) {
         let keys = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"k","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
         let keys = Arc::new(KeySet::parse(keys.as_bytes()).unwrap());
-        let keys = crate::judge::dossier::ListKeys { keys, algorithms: [].into(), hard_max_age: Duration::from_secs(1) };
-        let signer = SignedBy::Issuer(keys);
+        let (algorithms, hard_max_age, hosts) = ([].into(), Duration::from_secs(1), [].into());
+        let signer = SignedBy::Issuer(crate::judge::dossier::ListKeys { keys, algorithms, hard_max_age, hosts });
         let (at, outcome) = (Timestamp::from_secs(0), Outcome::Absent(Absence::Timeout, String::new()));
         let exhibit = Arc::new(Exhibit { outcome, obtained_at: at, checked_at: at });
         let loaded = |used: u64, bytes| {

@@ -149,16 +149,23 @@ impl Service {
 #[must_use]
 pub fn kill_set(orders: &[Order]) -> KillSet {
     let mut set = KillSet::default();
-    for order in orders {
+    bring_up(&mut set, orders);
+    set
+}
+
+/// Applies the orders of a log that a set lacks.
+pub(super) fn bring_up(set: &mut KillSet, orders: &[Order]) {
+    let here = usize::try_from(set.sequence()).unwrap_or(usize::MAX);
+    for order in orders.get(here..).unwrap_or_default() {
+        let target = Target::new(order.target.kind, &order.target.value);
         match (order.action, order.lifts, &order.terms) {
-            (Action::Lift, Some(lifted), _) => set.lift(order.seq, lifted),
+            (Action::Lift, Some(lifted), _) => set.lift(order.seq, lifted, target),
             (Action::Override, _, Some(terms)) => set.grant_override(&order.target.value, granted(order, terms)),
             (Action::Review, ..) => set.advance(order.seq),
-            (Action::Suspend, ..) => set.suspend(order.seq, Target::new(order.target.kind, &order.target.value)),
-            _ => set.kill(order.seq, Target::new(order.target.kind, &order.target.value)),
+            (Action::Suspend, ..) => set.suspend(order.seq, target),
+            _ => set.kill(order.seq, target),
         }
     }
-    set
 }
 
 /// The kill set that a replay needs: what was in force after an entry.

@@ -5,6 +5,7 @@ mod crashes;
 mod feed;
 mod following;
 mod lies;
+mod nats;
 mod pages;
 mod processes;
 mod signals;

@@ -7,7 +7,8 @@ fn each_sentence_has_its_tests() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let read = |path: &str| std::fs::read_to_string(root.join(path)).unwrap_or_else(|error| panic!("{path}: {error}"));
     let text = read("docs/revocation.md") + &read("docs/certificates.md");
-    let files = ["crashes", "feed", "following", "lies", "processes", "signals"].map(|name| format!("tests/fleet/{name}.rs"));
+    let files =
+        ["crashes", "feed", "following", "lies", "nats", "processes", "signals"].map(|name| format!("tests/fleet/{name}.rs"));
     let lists = ["tests/status.rs", "tests/service/status_lists.rs", "tests/publish.rs"];
     let signals = [
         "tests/signals.rs",

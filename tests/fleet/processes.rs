@@ -20,16 +20,16 @@ use crate::process::{Place, Server};
 use crate::support::wire::Wire;
 use crate::world::{call, check_replays, document_of, until};
 
-const LEASE: Duration = Duration::from_millis(1500);
+pub(super) const LEASE: Duration = Duration::from_millis(1500);
 /// Each trouble has a client of its own, which is killed in its midst.
-const CLIENTS: u64 = 6;
+pub(super) const CLIENTS: u64 = 6;
 
-fn client(number: u64) -> String {
+pub(super) fn client(number: u64) -> String {
     format!("https://a.many.example/{number}")
 }
 
 /// A directory for a process that has documents of all clients.
-async fn place() -> Place {
+pub(super) async fn place() -> Place {
     let place = Place::new().await;
     for number in 0..CLIENTS {
         place.origin.document(&format!("/{number}"), &document_of(&client(number), "Fleet"));
@@ -37,20 +37,19 @@ async fn place() -> Place {
     place
 }
 
-struct Member {
-    place: Place,
-    name: String,
-    server: Option<Server>,
-    address: Arc<Mutex<SocketAddr>>,
+pub(super) struct Member {
+    pub(super) place: Place,
+    pub(super) name: String,
+    pub(super) server: Option<Server>,
+    pub(super) address: Arc<Mutex<SocketAddr>>,
 }
 
 impl Member {
-    async fn start(number: usize, feed: SocketAddr, key: &str) -> Self {
+    /// One that follows, as these keys of `[revocation]` say.
+    pub(super) async fn start(number: usize, feed: &str) -> Self {
         let mut place = place().await;
         place.environment.push(("COUNTERSIGN_REPLICA".into(), format!("r{number}")));
-        let lease = LEASE.as_millis();
-        let feed = feed_at(feed);
-        place.configure(&format!("[revocation]\nfeed = {feed:?}\nfeed_key = {key:?}\nlease_ms = {lease}\n"));
+        place.configure(&format!("[revocation]\nlease_ms = {}\n{feed}", LEASE.as_millis()));
         let server = place.serve().await;
         let address = Arc::new(Mutex::new(server.address));
         Self { place, name: format!("local/r{number}"), server: Some(server), address }
@@ -60,7 +59,7 @@ impl Member {
         self.server.as_mut().unwrap()
     }
 
-    fn kill(&mut self) {
+    pub(super) fn kill(&mut self) {
         let mut server = self.server.take().unwrap();
         server.child.kill().unwrap();
         server.child.wait().unwrap();
@@ -73,7 +72,7 @@ impl Member {
         config.log_origin()
     }
 
-    async fn restart(&mut self) {
+    pub(super) async fn restart(&mut self) {
         let server = self.place.serve().await;
         *self.address.lock().unwrap() = server.address;
         self.server = Some(server);
@@ -84,7 +83,7 @@ impl Member {
         call(address, "GET", "/readyz", &[], "").await.is_ok_and(|reply| reply.status == 200)
     }
 
-    async fn until_ready(&self) {
+    pub(super) async fn until_ready(&self) {
         for _ in 0..3000 {
             if self.ready().await {
                 return;
@@ -94,14 +93,14 @@ impl Member {
         panic!("{} never gets ready", self.name);
     }
 
-    async fn code(&self, number: u64) -> String {
+    pub(super) async fn code(&self, number: u64) -> String {
         let address = *self.address.lock().unwrap();
         ask(address, &client(number))
             .await
             .map_or_else(|| "(no answer)".into(), |answer| answer["code"].as_str().unwrap().to_owned())
     }
 
-    async fn until_killed(&self, number: u64) {
+    pub(super) async fn until_killed(&self, number: u64) {
         for _ in 0..3000 {
             if self.code(number).await == "revocation.killed" {
                 return;
@@ -121,7 +120,7 @@ async fn ask(address: SocketAddr, id: &str) -> Option<Value> {
 }
 
 /// Asks each replica about each client, again and again.
-fn load(members: &[Member], stop: &Arc<AtomicBool>, answers: &Arc<AtomicU64>) -> JoinSet<()> {
+pub(super) fn load(members: &[Member], stop: &Arc<AtomicBool>, answers: &Arc<AtomicU64>) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     for member in members {
         let (address, stop, answers) = (Arc::clone(&member.address), Arc::clone(stop), Arc::clone(answers));
@@ -140,7 +139,7 @@ fn load(members: &[Member], stop: &Arc<AtomicBool>, answers: &Arc<AtomicU64>) ->
 }
 
 /// Kills a client; says when that had been committed, at the latest.
-async fn order(controller: SocketAddr, number: u64) -> Timestamp {
+pub(super) async fn order(controller: SocketAddr, number: u64) -> Timestamp {
     let body = json!({ "client": client(number), "reason": "theft" }).to_string();
     let given = call(controller, "POST", "/v1/revocations", &[], &body).await.unwrap();
     assert_eq!(given.status, 201, "{}", given.text());
@@ -178,7 +177,8 @@ impl Fleet {
         let wire = Wire::to(to).await;
         let mut members = Vec::new();
         for number in 0..count {
-            members.push(Member::start(number, if number == 1 { wire.address() } else { to }, &key).await);
+            let feed = feed_at(if number == 1 { wire.address() } else { to });
+            members.push(Member::start(number, &format!("feed = {feed:?}\nfeed_key = {key:?}\n")).await);
         }
         for member in &members {
             member.until_ready().await;
@@ -268,17 +268,22 @@ impl Fleet {
             member.server.take().unwrap().stop().await;
         }
         controller.stop().await;
-        let mut stale = 0;
-        for member in &members {
-            for (number, at) in &committed {
-                let (late, most) = (allows_after(member, *number, *at), at.plus(LEASE));
-                assert!(late.iter().all(|allow| *allow <= most), "{}: client {number} after {most}: {late:?}", member.name);
-                stale += late.len();
-            }
-            assert!(check_replays(member.place.data(), &member.origin()) > 20);
-        }
-        stale
+        stale_allows(&members, &committed)
     }
+}
+
+/// How many allows of killed clients are on record at members that have stopped: none is later than an order's commit and one lease.
+pub(super) fn stale_allows(members: &[Member], committed: &BTreeMap<u64, Timestamp>) -> usize {
+    let mut stale = 0;
+    for member in members {
+        for (number, at) in committed {
+            let (late, most) = (allows_after(member, *number, *at), at.plus(LEASE));
+            assert!(late.iter().all(|allow| *allow <= most), "{}: client {number} after {most}: {late:?}", member.name);
+            stale += late.len();
+        }
+        assert!(check_replays(member.place.data(), &member.origin()) > 20);
+    }
+    stale
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -127,6 +127,41 @@ async fn what_a_list_revokes_is_worse_than_what_an_order_suspends() {
     listed.world.check_replays();
 }
 
+/// Lists that an issuer names together are at hand before anybody asks about them: from the anchor's hosts alone, one that fails stops no
+/// other, and a list of them that names them again is not followed in a circle.
+#[tokio::test]
+async fn lists_that_are_named_together_are_fetched_ahead() {
+    let listed = Listed::start().await;
+    let (names, other) = ("https://client.example/lists", "https://client.example/lists/4");
+    let origin = &listed.world.origin;
+    let headers = ["content-type: application/statuslist+jwt"];
+    for uri in [URI, other] {
+        let token = listed.registry.list_among(uri, now(), names);
+        origin.answer(uri.strip_prefix("https://client.example").unwrap(), 200, &headers, &token);
+    }
+    let all = json!({ "status_lists": [
+        URI, "https://client.example/lists/2", "https://a.many.example/lists/3", "no URI", other] });
+    origin.answer("/lists", 200, &["content-type: application/json"], all.to_string());
+    origin.answer("/lists/2", 500, &[], "");
+    Listed::check(&listed.ask().await, "allow", "ok", "good");
+    let count = |path: &str| origin.requests().iter().filter(|asked| asked.contains(path)).count();
+    until("the other list is fetched", || count("/lists/4") > 0).await;
+    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    assert_eq!(
+        [count("/lists/1"), count("/lists/2"), count("/lists/3"), count("/lists/4")],
+        [1, 1, 0, 1],
+        "{:?}",
+        origin.requests()
+    );
+    // Whoever is asked about for the first time waits for no list.
+    let status = json!({ "status_list": { "idx": 1, "uri": other } });
+    let request = request_with(&listed.registry.statement(now() - 60, &status));
+    let fetches = listed.world.fetches();
+    Listed::check(&listed.world.ask(&request).await, "allow", "ok", "good");
+    assert_eq!(listed.world.fetches(), fetches);
+    listed.world.check_replays();
+}
+
 #[tokio::test]
 async fn an_older_list_never_takes_the_place_of_a_newer_one() {
     let listed = Listed::start().await;

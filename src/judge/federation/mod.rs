@@ -1,7 +1,6 @@
-//! OpenID Federation 1.0: trust chains from an entity to a configured trust anchor, and the metadata that they leave it. Pure, and not
-//! wired into decisions yet.
+//! OpenID Federation 1.0: trust chains from an entity to a configured trust anchor, and the metadata that they leave it. Pure.
 //!
-//! # How to call it
+//! # How it is called (`judge/entity.rs`)
 //! Make a [`TrustAnchor`] of each anchor of kind `openid-federation` whose approval is in force: its keys come from its file alone, and
 //! `compatibility` from a key of its own (`strict` when absent). Then, in the judge, with `client.id` as subject:
 //!

@@ -26,6 +26,7 @@ pub struct StatusList {
     ttl: Option<Duration>,
     bits: u8,
     bytes: Box<[u8]>,
+    aggregation: Option<String>,
 }
 
 impl StatusList {
@@ -72,7 +73,12 @@ impl StatusList {
         };
         let Some(Json::String(encoded)) = list.get("lst") else { return Err("it has no `lst`".to_owned()) };
         let bytes = inflate(encoded)?.into();
-        Ok(Self { uri: uri.clone(), issued, expires, ttl, bits, bytes })
+        // No statement rests on it: what is no text is none.
+        let aggregation = match list.get("aggregation_uri") {
+            Some(Json::String(uri)) => Some(uri.clone()),
+            _ => None,
+        };
+        Ok(Self { uri: uri.clone(), issued, expires, ttl, bits, bytes, aggregation })
     }
 
     /// Its own URI.
@@ -97,6 +103,12 @@ impl StatusList {
     #[must_use]
     pub const fn ttl(&self) -> Option<Duration> {
         self.ttl
+    }
+
+    /// Where it says that its issuer's other lists are named (section 9.2).
+    #[must_use]
+    pub fn aggregation(&self) -> Option<&str> {
+        self.aggregation.as_deref()
     }
 
     /// Bits of an entry: 1, 2, 4 or 8.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use ed25519_dalek::VerifyingKey;
 
-use super::{KillLog, KillLogError, Order, Wrong, lock};
+use super::{KillLog, KillLogError, Wrong, lock};
 use crate::revocation::kill_log::Head;
 
 /// What became of lines that arrived.
@@ -57,7 +57,7 @@ impl KillLog {
     /// The number that a line of this log's key has, wherever its place is.
     #[must_use]
     pub fn number_of(&self, line: &str) -> Option<u64> {
-        self.verified.verify(line).ok().map(|order: Order| order.seq)
+        self.verified.number_of(line)
     }
 
     /// Reads a head, if this log's key signed it for this question.

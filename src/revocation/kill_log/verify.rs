@@ -59,6 +59,12 @@ impl Verifier {
         self.orders.last().ok_or(Wrong::NotJws)
     }
 
+    /// The number that a line of this log's key has, wherever its place is.
+    #[must_use]
+    pub fn number_of(&self, line: &str) -> Option<u64> {
+        self.verify(line).ok().map(|order| order.seq)
+    }
+
     /// All orders so far.
     #[must_use]
     pub fn orders(&self) -> &[Order] {

@@ -7,12 +7,12 @@ use arc_swap::ArcSwapOption;
 use data_encoding::BASE64URL_NOPAD;
 
 use super::super::Inner;
-use super::transport::{Feed, Question};
+use super::transport::{Feed, Heard, Question};
 use crate::clock::stopwatch;
 use crate::config::Config;
 use crate::fetch::Poster;
 use crate::judge;
-use crate::revocation::feed::{PAGE_LINES, WAIT_MAX_MS};
+use crate::revocation::feed::{Alarm, PAGE_LINES, Page, WAIT_MAX_MS};
 use crate::revocation::lease::Moment;
 
 /// The first pause after a failure; each next one is twice as long, up to the usual wait.
@@ -36,7 +36,7 @@ impl Following {
         if config.revocation.feed.is_empty() {
             return Ok(None);
         }
-        let feed = Feed::new(&config.revocation, poster)?;
+        let feed = Feed::new(config, poster)?;
         let lease = Duration::from_millis(config.revocation.lease_ms);
         Ok(Some(Arc::new(Self { feed, lease, replica: config.replica_name(), proven: ArcSwapOption::empty() })))
     }
@@ -64,7 +64,7 @@ impl Following {
     /// Asks for a head, on behalf of whoever follows us.
     pub(super) async fn head(&self, question: &Question) -> Result<String, String> {
         let question = Question { wait: Duration::ZERO, limit: 0, ..question.clone() };
-        self.feed.ask(&question, self.patience()).await?.head.ok_or_else(|| "the answer has no head".to_owned())
+        self.feed.head(&question, self.patience()).await
     }
 
     fn patience(&self) -> Duration {
@@ -90,6 +90,9 @@ impl Following {
             drop(clock);
             let answer = self.feed.ask(&question, self.patience()).await;
             let Some(inner) = service.upgrade() else { return };
+            if let Some(detail) = self.feed.strange() {
+                inner.alarm(Alarm::Signature, self.url(), detail).await;
+            }
             let progress = match answer {
                 Err(error) => {
                     // Once: a partition lasts, and each question of it would say the same.
@@ -98,11 +101,15 @@ impl Following {
                     }
                     false
                 }
-                Ok(page) => {
+                Ok(Heard::Unasked(lines)) => {
+                    let page = Page { lines, ..Page::default() };
+                    self.arrived(&inner, page, None).await
+                }
+                Ok(Heard::Answer(page)) => {
                     if !std::mem::replace(&mut reachable, true) {
                         tracing::info!(feed = self.url(), "the kill log that is followed answers again");
                     }
-                    self.arrived(&inner, page, nonce, sent).await
+                    self.arrived(&inner, page, Some((nonce, sent))).await
                 }
             };
             drop(inner);
@@ -120,9 +127,10 @@ impl Following {
         }
     }
 
-    /// Says whether the page was as it should be.
-    async fn arrived(&self, inner: &Inner, page: crate::revocation::feed::Page, nonce: String, sent: Moment) -> bool {
+    /// Says whether the page was as it should be. With nonce and moment of the question when it is an answer.
+    async fn arrived(&self, inner: &Inner, page: Page, asked: Option<(String, Moment)>) -> bool {
         let before = inner.kills.sequence();
+        let (nonce, sent) = asked.unzip();
         let (records, accepted) = match inner.kills.take(page, nonce).await {
             Ok(taken) => taken,
             Err(error) => {
@@ -132,7 +140,7 @@ impl Following {
         };
         inner.accept_changes(before);
         // The set is in force by now: what is proven from here on is judged with it.
-        if matches!(accepted.reached, Ok(true)) {
+        if let (Ok(true), Some(sent)) = (&accepted.reached, sent) {
             self.proven.store(Some(Arc::new(sent)));
         }
         if let Err(error) = inner.ledger.append_all(&records).await {

@@ -20,7 +20,9 @@ use crate::revocation::lease::Moment;
 use crate::values::Timestamp;
 
 mod follow;
+mod publish;
 mod replicas;
+mod subject;
 mod transport;
 
 pub(super) use follow::Following;
@@ -28,6 +30,7 @@ pub use replicas::Replica;
 pub use transport::Question;
 pub(super) use transport::read_token;
 
+use publish::Publisher;
 use replicas::Replicas;
 
 /// Questions that may wait for news at once: a fleet of the largest size, each with one question.
@@ -42,6 +45,7 @@ const ALARM_EVERY: Duration = Duration::from_secs(60);
 /// What a service knows of its fleet.
 pub(super) struct Fleet {
     following: Option<Arc<Following>>,
+    publisher: Option<Arc<Publisher>>,
     replicas: Replicas,
     waiters: Semaphore,
     alarmed: Mutex<Vec<(Alarm, Moment)>>,
@@ -66,9 +70,10 @@ pub enum FeedError {
 
 impl Fleet {
     pub(super) fn of(config: &Config, poster: &Poster) -> Result<Self, String> {
-        let (following, named) = (Following::of(config, poster)?, config.revocation.replicas.clone());
+        let (following, publisher) = (Following::of(config, poster)?, Publisher::of(config)?);
+        let replicas = Replicas::new(config.revocation.replicas.clone());
         let waiters = Semaphore::new(WAITERS_MAX);
-        Ok(Self { following, replicas: Replicas::new(named), waiters, alarmed: Mutex::default() })
+        Ok(Self { following, publisher, replicas, waiters, alarmed: Mutex::default() })
     }
 
     pub(super) const fn following(&self) -> Option<&Arc<Following>> {
@@ -122,10 +127,14 @@ impl Service {
         Some((proven.map(|proven| proven.age(&now)), following.lease()))
     }
 
-    /// Follows, if there is something to follow. That ends with the service, which it does not keep alive.
+    /// Follows, if there is something to follow, and publishes, if there is a place to. Both end with the service, which they do not
+    /// keep alive.
     pub(super) fn start_following(&self) {
         if let Some(following) = self.0.fleet.following() {
             tokio::spawn(Arc::clone(following).run(Arc::downgrade(&self.0)));
+        }
+        if let Some(publisher) = &self.0.fleet.publisher {
+            tokio::spawn(Arc::clone(publisher).run(Arc::downgrade(&self.0)));
         }
     }
 

@@ -1,14 +1,16 @@
-//! The built-in transport: the feed of another Countersign over HTTP.
+//! How a feed is asked: over HTTP, or over NATS.
 
+use std::path::Path;
 use std::time::Duration;
 
-use crate::config::Revocation;
+use super::subject::Subject;
+use crate::config::{Config, is_replica};
 use crate::fetch::Poster;
-use crate::revocation::feed::{PAGE_BYTES, Page};
-use crate::revocation::kill_log::MAX_LINE;
+use crate::revocation::feed::{PAGE_BYTES, PAGE_LINES, Page, WAIT_MAX_MS};
+use crate::revocation::kill_log::{MAX_LINE, is_nonce};
 
 /// Most bytes of an answer: the lines of a page, one that is longer than a page, a head, and what JSON puts around each.
-const ANSWER_MAX: usize = PAGE_BYTES + MAX_LINE + (64 << 10);
+pub(super) const ANSWER_MAX: usize = PAGE_BYTES + MAX_LINE + (64 << 10);
 /// Most bytes of a bearer token: what servers take as one header.
 const TOKEN_MAX: u64 = 4096;
 
@@ -27,30 +29,95 @@ pub struct Question {
     pub limit: usize,
 }
 
-/// Asks a feed.
-pub(super) struct Feed {
+impl Question {
+    /// Whether it may be asked.
+    ///
+    /// # Errors
+    /// The member at fault and the rule that it breaks.
+    pub fn check(&self) -> Result<(), (&'static str, String)> {
+        if self.wait > Duration::from_millis(WAIT_MAX_MS) {
+            return Err(("wait_ms", format!("more than {WAIT_MAX_MS}")));
+        }
+        if self.limit > PAGE_LINES {
+            return Err(("limit", format!("more than {PAGE_LINES}")));
+        }
+        if self.nonce.as_deref().is_some_and(|nonce| !is_nonce(nonce)) {
+            return Err(("nonce", "not 16 to 64 characters of base64url".into()));
+        }
+        if self.replica.as_deref().is_some_and(|name| !is_replica(name)) {
+            return Err(("replica", "not `region/replica`".into()));
+        }
+        Ok(())
+    }
+}
+
+/// What came of a question.
+pub(super) enum Heard {
+    /// Its answer.
+    Answer(Page),
+    /// Lines that came before the answer: orders that do not wait for it, and prove nothing about those after them.
+    Unasked(Vec<String>),
+}
+
+/// A feed that can be asked.
+pub(super) enum Feed {
+    Http(Http),
+    Nats(Box<Subject>),
+}
+
+impl Feed {
+    /// Reads the token. The configuration has checked the URL.
+    pub(super) fn new(config: &Config, poster: &Poster) -> Result<Self, String> {
+        let token = token_of("feed_token_file", &config.revocation.feed_token_file)?;
+        let url = config.revocation.feed.clone();
+        if url.starts_with("nats:") {
+            return Ok(Self::Nats(Box::new(Subject::new(config, token)?)));
+        }
+        Ok(Self::Http(Http { url, token, poster: poster.clone() }))
+    }
+
+    pub(super) fn url(&self) -> &str {
+        match self {
+            Self::Http(http) => &http.url,
+            Self::Nats(subject) => subject.url(),
+        }
+    }
+
+    /// What comes of a question within its wait and this much more; or one sentence why nothing does.
+    pub(super) async fn ask(&self, question: &Question, patience: Duration) -> Result<Heard, String> {
+        match self {
+            Self::Http(http) => http.ask(question, patience).await.map(Heard::Answer),
+            Self::Nats(subject) => subject.ask(question, patience).await,
+        }
+    }
+
+    /// The writer's head, for a question of somebody else.
+    pub(super) async fn head(&self, question: &Question, patience: Duration) -> Result<String, String> {
+        let page = match self {
+            Self::Http(http) => http.ask(question, patience).await?,
+            Self::Nats(subject) => subject.ask_writer(question, patience).await?,
+        };
+        page.head.ok_or_else(|| "the answer has no head".to_owned())
+    }
+
+    /// What came that nobody who is believed has signed, since this was asked last.
+    pub(super) fn strange(&self) -> Option<String> {
+        match self {
+            Self::Http(_) => None,
+            Self::Nats(subject) => subject.strange(),
+        }
+    }
+}
+
+/// The feed of another Countersign.
+pub(super) struct Http {
     url: String,
     token: Option<String>,
     poster: Poster,
 }
 
-impl Feed {
-    /// Reads the token. The configuration has checked the URL.
-    pub(super) fn new(config: &Revocation, poster: &Poster) -> Result<Self, String> {
-        let file = &config.feed_token_file;
-        let token = match file.as_os_str().is_empty() {
-            true => None,
-            false => Some(read_token(file).map_err(|why| format!("revocation.feed_token_file: {}: {why}", file.display()))?),
-        };
-        Ok(Self { url: config.feed.clone(), token, poster: poster.clone() })
-    }
-
-    pub(super) fn url(&self) -> &str {
-        &self.url
-    }
-
-    /// The page that answers, within the wait and this much more; or one sentence why there is none.
-    pub(super) async fn ask(&self, question: &Question, patience: Duration) -> Result<Page, String> {
+impl Http {
+    async fn ask(&self, question: &Question, patience: Duration) -> Result<Page, String> {
         let url = format!("{}?{}", self.url, query(question));
         let within = question.wait.saturating_add(patience);
         match self.poster.get_as(&url, self.token.as_deref(), ANSWER_MAX, within).await? {
@@ -77,8 +144,16 @@ fn query(question: &Question) -> String {
     query.finish()
 }
 
+/// The token of a file, if one is named by this key of the configuration.
+pub(super) fn token_of(key: &str, file: &Path) -> Result<Option<String>, String> {
+    if file.as_os_str().is_empty() {
+        return Ok(None);
+    }
+    read_token(file).map(Some).map_err(|why| format!("revocation.{key}: {}: {why}", file.display()))
+}
+
 /// The bearer token in a file.
-pub(in crate::service) fn read_token(file: &std::path::Path) -> Result<String, String> {
+pub(in crate::service) fn read_token(file: &Path) -> Result<String, String> {
     if std::fs::metadata(file).map_err(|error| error.to_string())?.len() > TOKEN_MAX {
         return Err(format!("longer than {TOKEN_MAX} bytes"));
     }
