@@ -32,7 +32,7 @@ pub const SPAWNED_AGENT: &str = "https://agents.supplier.example/orders/reader";
 pub const REGISTRY: &str = "https://registry.acme.example";
 
 /// Every host with something on the origin. The stranger and the partner are there too: that nobody asks for them is the point.
-pub(super) fn hosts() -> [&'static str; 9] {
+pub(super) fn hosts() -> [&'static str; 12] {
     [
         "chat.vendor.example",
         "cli.vendor.example",
@@ -43,6 +43,9 @@ pub(super) fn hosts() -> [&'static str; 9] {
         "app.partner.example",
         "stranger.example",
         "registry.acme.example",
+        "ta.federation.example",
+        "agents.federation.example",
+        "booking.federation.example",
     ]
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::judge::jwk::Algorithm;
 use crate::judge::policy::PolicySource;
+use crate::publisher::federation::FederationError;
 use crate::publisher::keys::issuer::{IssuerKey, KeyError};
 use crate::publisher::statements::{self, StatementSpec};
 use crate::publisher::status_lists::{ListError, StatusListFile};
@@ -15,12 +16,14 @@ use crate::values::Timestamp;
 use crate::values::json::Json;
 
 mod documents;
+mod federation;
 mod origin;
 
 pub use documents::{
     AGENT, CHAT, CLI, HUGE, LEGACY, MOVED, PARTNER, PARTNER_AGENT, REGISTRY, SPAWNED_AGENT, STATUS_LIST, STRANGER, TAKEN_BACK,
     THIEF,
 };
+pub use federation::BOOKING;
 pub use origin::Origin;
 
 /// Why the world cannot be made.
@@ -46,6 +49,12 @@ pub enum DemoError {
     /// Its status list.
     #[error("status list: {0}")]
     List(#[from] ListError),
+    /// Its federation's files.
+    #[error("federation: {0}")]
+    Publisher(#[from] FederationError),
+    /// Its federation.
+    #[error("federation: {0}")]
+    Federation(String),
 }
 
 impl DemoError {
@@ -62,6 +71,7 @@ pub struct World {
     registry: IssuerKey,
     impostor: IssuerKey,
     partner_agent: IssuerKey,
+    federation: federation::Federation,
 }
 
 impl World {
@@ -75,13 +85,16 @@ impl World {
         // The same `kid`: what tells the two apart is the signature alone.
         let impostor = IssuerKey::generate(Algorithm::ES256, Some("registry-1"))?;
         let statuses = statuses().sign(&registry, at)?;
-        let origin = Origin::start(&directory.join("ca.pem"), documents::all(&registry, statuses)).await?;
+        let mut federation = federation::Federation::make(&directory.join("federation"), at)?;
+        let pages = documents::all(&registry, statuses).into_iter().chain(std::mem::take(&mut federation.pages)).collect();
+        let origin = Origin::start(&directory.join("ca.pem"), pages).await?;
         let partner_agent = IssuerKey::generate(Algorithm::EdDSA, Some("orders-1"))?;
-        let world = Self { directory: directory.to_owned(), origin, registry, impostor, partner_agent };
+        let world = Self { directory: directory.to_owned(), origin, registry, impostor, partner_agent, federation };
         world.write("countersign.toml", &world.configuration())?;
         for (name, text) in documents::anchors(at) {
             world.write(&format!("trust-anchors/{name}"), &text)?;
         }
+        world.write("trust-anchors/federation.toml", &world.federation.file)?;
         let policies = directory.join("policies");
         std::fs::create_dir_all(&policies).map_err(DemoError::io(policies.display()))?;
         for file in PolicySource::default().files {
@@ -96,6 +109,15 @@ impl World {
     #[must_use]
     pub fn config_file(&self) -> PathBuf {
         self.directory.join("countersign.toml")
+    }
+
+    /// The federation's intermediate removes its member.
+    ///
+    /// # Errors
+    /// When its files cannot be changed.
+    pub fn remove_member(&self) -> Result<(), DemoError> {
+        self.origin.take_away(&self.federation.remove()?);
+        Ok(())
     }
 
     /// The origin.

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
@@ -42,6 +42,11 @@ impl Page {
         Self { status: StatusCode::OK, kind: "application/statuslist+jwt", body: token.into(), location: None }
     }
 
+    /// An entity statement.
+    pub(super) fn entity_statement(token: String) -> Self {
+        Self { status: StatusCode::OK, kind: "application/entity-statement+jwt", body: token.into(), location: None }
+    }
+
     /// A redirect to elsewhere.
     pub(super) fn redirect(to: &'static str) -> Self {
         Self { status: StatusCode::FOUND, kind: "text/plain", body: Bytes::new(), location: Some(HeaderValue::from_static(to)) }
@@ -51,7 +56,7 @@ impl Page {
 /// A running origin.
 pub struct Origin {
     address: SocketAddr,
-    requests: Arc<AtomicU64>,
+    shared: Shared,
 }
 
 impl Origin {
@@ -60,16 +65,16 @@ impl Origin {
         let acceptor = TlsAcceptor::from(Arc::new(tls(roots)?));
         let listener = TcpListener::bind("127.0.0.1:0").await.map_err(DemoError::io("127.0.0.1"))?;
         let address = listener.local_addr().map_err(DemoError::io("127.0.0.1"))?;
-        let requests = Arc::new(AtomicU64::new(0));
-        let shared = Arc::new((pages.into_iter().collect::<HashMap<_, _>>(), Arc::clone(&requests)));
+        let shared: Shared = Arc::new((Mutex::new(pages.into_iter().collect()), AtomicU64::new(0)));
+        let serving = Arc::clone(&shared);
         tokio::spawn(async move {
             loop {
                 // An error of accept concerns one connection, or passes.
                 let Ok((stream, _)) = listener.accept().await else { continue };
-                tokio::spawn(serve(stream, acceptor.clone(), Arc::clone(&shared)));
+                tokio::spawn(serve(stream, acceptor.clone(), Arc::clone(&serving)));
             }
         });
-        Ok(Self { address, requests })
+        Ok(Self { address, shared })
     }
 
     /// Where it listens.
@@ -81,11 +86,17 @@ impl Origin {
     /// How many requests it has had.
     #[must_use]
     pub fn requests(&self) -> u64 {
-        self.requests.load(Ordering::SeqCst)
+        self.shared.1.load(Ordering::SeqCst)
+    }
+
+    /// Has no answer at a URL from now on.
+    pub(super) fn take_away(&self, url: &str) {
+        self.shared.0.lock().unwrap_or_else(PoisonError::into_inner).remove(url);
     }
 }
 
-type Shared = Arc<(HashMap<String, Page>, Arc<AtomicU64>)>;
+/// What is served, by URL, and how often something was asked for.
+type Shared = Arc<(Mutex<HashMap<String, Page>>, AtomicU64)>;
 
 async fn serve(stream: TcpStream, acceptor: TlsAcceptor, shared: Shared) {
     // A client that leaves in the middle is its own affair.
@@ -104,7 +115,9 @@ fn answer(request: &Request<Incoming>, shared: &Shared) -> Response<Full<Bytes>>
     // HTTP/2 has the host in the request's target.
     let host = request.uri().host().or(header).unwrap_or_default();
     let host = host.split(':').next().unwrap_or_default();
-    let page = pages.get(&format!("https://{host}{}", request.uri().path()));
+    let target = request.uri().path_and_query().map_or("", |target| target.as_str());
+    let page = pages.lock().unwrap_or_else(PoisonError::into_inner).get(&format!("https://{host}{target}")).cloned();
+    let page = page.as_ref();
     let mut response = Response::new(Full::new(page.map(|page| page.body.clone()).unwrap_or_default()));
     *response.status_mut() = page.map_or(StatusCode::NOT_FOUND, |page| page.status);
     let headers = response.headers_mut();

@@ -1,6 +1,7 @@
 //! The story: steps that are done and looked at. Each prints what was expected and a mark that says whether it came out so.
 
 mod agents;
+mod federation;
 mod outsider;
 
 use std::io::Write as _;
@@ -77,19 +78,22 @@ impl<'a> Story<'a> {
     }
 
     pub(super) async fn tell(&mut self) -> Result<(), Failure> {
-        self.say("A client metadata origin, a registry that signs statements, and a verifier, all on this machine.");
+        self.say(
+            "A client metadata origin, a registry that signs statements, a federation, and a verifier, all on this machine.",
+        );
         self.chapter("the world");
         self.step(
-            "nine hosts behind one HTTPS origin, with a certificate of their own",
+            "twelve hosts behind one HTTPS origin, with a certificate of their own",
             true,
             &self.world.origin().address().to_string(),
         );
         let url = self.server.url().to_owned();
-        self.step("countersign serve, listening, three trust anchors and two policy files loaded", true, &url);
+        self.step("countersign serve, listening, four trust anchors and two policy files loaded", true, &url);
         self.who_gets_in().await?;
         self.who_does_not().await?;
         self.a_kill_order().await?;
         self.a_status_list().await?;
+        self.a_federation().await?;
         self.partners_and_their_agents().await?;
         self.the_evidence().await?;
         let (told, failed) = self.counts();
@@ -210,7 +214,7 @@ impl<'a> Story<'a> {
         let count =
             |word: &str| decisions.iter().filter(|row| row.get("decision").and_then(Value::as_str) == Some(word)).count();
         let summary = format!("{} allow, {} deny", count("allow"), count("deny"));
-        self.step("every answer above is on record", (count("allow"), count("deny")) == (9, 15), &summary);
+        self.step("every answer above is on record", (count("allow"), count("deny")) == (11, 16), &summary);
         let killed = decisions.iter().rev().find(|row| row.get("code").and_then(Value::as_str) == Some("revocation.killed"));
         let id = killed.and_then(|row| row.get("id")).and_then(Value::as_str).unwrap_or_default().to_owned();
         let explained = self.server.remote()?.send("GET", &format!("/v1/decisions/{id}?explain=true"), None).await?;
