@@ -8,8 +8,7 @@
 //! The other kinds say what a decision or an order came to, so that nobody has to judge again to know it: `docs/events.md` lists them
 //! all, with what links them.
 //!
-//! Versions: a field may be added with a new number and a default; none is ever changed or used again. Golden records of each
-//! version stay in `tests/golden/`.
+//! Versions: a field may be added with a new number; none is changed or used again. `tests/golden/` has records of each version.
 
 use minicbor::{Decode, Encode};
 

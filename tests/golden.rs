@@ -1,7 +1,7 @@
 //! What was written once must be readable for ever: one record of each kind, and a data directory with decisions of all sorts.
 //!
-//! `tests/golden` was made once, by this file with `UPDATE=1`, which makes only what is not there. From the first release on nothing
-//! there is ever made again: a change of a format, or of what a decision says, gets a version and a directory of its own.
+//! This file made `tests/golden` with `UPDATE=1`, which makes only what is not there. From the first release on nothing there is
+//! made again: a change of a format, or of what a decision says, gets a version and a directory of its own.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -23,10 +23,6 @@ use crate::world::{WEB, World, document_of, request_of};
 
 fn directory(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
-}
-
-fn updating() -> bool {
-    std::env::var_os("UPDATE").is_some()
 }
 
 fn moment() -> Timestamp {
@@ -54,9 +50,8 @@ fn exhibits() -> Vec<ExhibitRef> {
         parts: None,
     };
     let absent = Some(("blocked_address".to_owned(), "10.0.0.1 is in 10.0.0.0/8".to_owned()));
-    let url = "https://client.example/c.json".to_owned();
     let document = ExhibitRef {
-        url,
+        url: "https://client.example/c.json".into(),
         purpose: "metadata_document".into(),
         status: None,
         headers: vec![],
@@ -344,13 +339,13 @@ fn review() -> Review {
 #[test]
 fn records_of_version_1() {
     let directory = directory("v1");
-    if updating() {
+    if std::env::var_os("UPDATE").is_some() {
         fs::create_dir_all(&directory).unwrap();
     }
     let known = records();
     for (name, record) in &known {
         let path = directory.join(format!("{name}.cbor"));
-        if updating() && !path.exists() {
+        if std::env::var_os("UPDATE").is_some() && !path.exists() {
             fs::write(&path, record.encode()).unwrap();
         }
         let bytes = fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
@@ -451,7 +446,7 @@ fn copy(from: &Path, to: &Path) {
 #[tokio::test]
 async fn decisions_of_version_1_replay() {
     let directory = directory("data-v1");
-    if updating() && !directory.exists() {
+    if std::env::var_os("UPDATE").is_some() && !directory.exists() {
         make(&directory).await;
     }
     let data = DataDir::open(&directory).unwrap();
