@@ -278,6 +278,23 @@ fn who_it_is_comes_from_the_anchor() {
 }
 
 #[test]
+fn an_anchor_whose_approval_ended_vouches_for_nobody() {
+    let community = Community::new(CRL);
+    let statement = community.sign(&claims(now()));
+    let ended =
+        Community::anchor(OPEN).replace("until = 2027-05-01", "until = 2026-11-10").replace("\"community\"", "\"before\"");
+    let mut rules = rules(Profile::Ietf);
+    rules.files.insert("community.pem".into(), community.root_pem.clone());
+    anchor(&mut rules, "a", ended);
+    assert_eq!(Case::new(rules.clone(), request_with(&statement)).code().0, Code::AnchorApprovalEnded);
+    // Another one for the same community is in force.
+    anchor(&mut rules, "b", Community::anchor(OPEN));
+    let mut request = request_with(&statement);
+    request.request.scopes = vec!["files.read".into()];
+    assert_eq!(Case::new(rules, request).code().0, Code::Ok);
+}
+
+#[test]
 fn an_order_reaches_whatever_it_rests_on() {
     let community = Community::new(CRL);
     let statement = community.sign(&claims(now()));

@@ -97,18 +97,19 @@ fn parts<'a>(
     }
 }
 
-/// The first anchor in force that the chain leads to. Of several, the last one's reason is told when none holds.
+/// The first anchor in force that the chain leads to. When none is, the last one's reason is told, and that of one whose root it leads to
+/// before any other.
 fn trusted_path(case: &mut Case<'_>, token: &UnverifiedJws<'_>) -> Result<(Arc<Anchor>, VerifiedPath), Refusal> {
     let chain = token.claimed_chain().ok_or_else(|| untrusted("the header has no `x5c`"))?;
     let chain = Chain::parse(chain).map_err(refusal)?;
     case.holds(Check::X509Chain);
-    let mut why = untrusted("there is no `x509` anchor");
+    let (mut why, mut ended) = (untrusted("there is no `x509` anchor"), None);
     for anchor in case.rules.anchors() {
         let AnchorKind::X509(community) = &anchor.kind else { continue };
-        match community.roots.verify(&chain, case.at) {
-            Err(error) => why = refusal(error),
-            Ok(path) => {
-                anchor.check_approval(case.at)?;
+        match (community.roots.verify(&chain, case.at), anchor.check_approval(case.at)) {
+            (Err(error), _) => why = refusal(error),
+            (Ok(_), Err(refusal)) => ended = ended.or(Some(refusal)),
+            (Ok(path), Ok(())) => {
                 token.check_algorithm(&community.algorithms)?;
                 let leaf = path.leaf().map(|leaf| leaf.to_string()).unwrap_or_default();
                 case.note(Check::X509Path, true, format!("certificate {leaf} leads to a root of anchor {}", anchor.id));
@@ -116,7 +117,7 @@ fn trusted_path(case: &mut Case<'_>, token: &UnverifiedJws<'_>) -> Result<(Arc<A
             }
         }
     }
-    Err(why)
+    Err(ended.unwrap_or(why))
 }
 
 fn untrusted(detail: &str) -> Refusal {
