@@ -3,7 +3,7 @@
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, ChildStderr, Command, Output, Stdio};
+use std::process::{Child, ChildStderr, Command, Stdio};
 use std::time::Duration;
 
 use countersign::archive::DataDir;
@@ -14,26 +14,13 @@ use countersign::record::Record;
 use countersign::values::Timestamp;
 use serde_json::{Value, json};
 
+use crate::publish::check;
 use crate::support::origin::{Origin, Setup};
 use crate::world::{Reply, call};
 
 const ANCHOR: &str = "https://ta.example";
 const MIDDLE: &str = "https://im.example/agents";
 const SAID: &str = "--approved-by ann --ticket FED-1";
-
-fn run(dir: &Path, line: &str) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_countersign"));
-    command.args(line.split(' ')).current_dir(dir).env_clear().output().unwrap()
-}
-
-#[track_caller]
-fn check(dir: &Path, line: &str, code: i32, says: &str) -> String {
-    let output = run(dir, line);
-    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert_eq!(output.status.code(), Some(code), "{line}: {text}");
-    assert!(text.contains(says), "{line}: {text}");
-    String::from_utf8(output.stdout).unwrap()
-}
 
 /// `publish serve`, until it is dropped. Somebody has to hold its log: a process whose log nobody reads is ended.
 struct Server {

@@ -16,7 +16,7 @@ fn run(dir: &Path, line: &str) -> Output {
 }
 
 #[track_caller]
-fn check(dir: &Path, line: &str, code: i32, says: &str) -> String {
+pub(crate) fn check(dir: &Path, line: &str, code: i32, says: &str) -> String {
     let output = run(dir, line);
     let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert_eq!(output.status.code(), Some(code), "{line}: {text}");

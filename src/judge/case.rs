@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use crate::values::client::Source;
 use crate::values::freshness;
+use crate::values::json::Object;
 use crate::values::{Code, Digest, PublicUrl, Timestamp};
 
 use super::anchors::Anchor;
 use super::dossier::{Absence, Dossier, Exhibit, JWKS_MAX_BYTES, Locator, Outcome, Purpose, Response, Want};
 use super::finding::{Check, Finding, Refusal, Stop};
-use super::metadata::{Level, RuleResult};
+use super::metadata::{self, ClientMetadata, Level, Role, RuleResult};
 use super::revocation::{KillSet, Target, TargetKind};
 use super::rules::Rules;
 use super::sources::RevocationSource;
@@ -53,8 +54,17 @@ impl<'a> Case<'a> {
         u8::try_from(self.path.len().checked_sub(1)?).ok()
     }
 
+    /// Holds metadata to every rule of its role.
+    pub(super) fn inspect(&mut self, object: &Object, role: Role<'_>) -> Result<ClientMetadata, Refusal> {
+        let inspection = metadata::inspect(object, role, &self.rules.strictness());
+        self.adopt(inspection.results)?;
+        inspection
+            .metadata
+            .ok_or_else(|| Refusal::new(Code::MetadataInvalid, Check::MetadataTypes, "the metadata is not valid"))
+    }
+
     /// Takes over the results of rules: the first failure refuses, warnings are findings that do not hold.
-    pub(super) fn adopt(&mut self, results: Vec<RuleResult>) -> Result<(), Refusal> {
+    fn adopt(&mut self, results: Vec<RuleResult>) -> Result<(), Refusal> {
         for RuleResult { check, level, detail, .. } in results {
             match level {
                 Level::Pass => self.holds(check),

@@ -34,7 +34,7 @@ pub(super) fn resolve(case: &mut Case<'_>, id: &ClientIdUrl, presented: Option<&
     let document = Json::parse_object(&response.body)
         .map_err(|error| Refusal::new(Code::CimdNotJson, Check::CimdStrictJson, format!("the document: {error}")))?;
     case.holds(Check::CimdStrictJson);
-    let metadata = inspect(case, &document, Role::Document(id.url()))?;
+    let metadata = case.inspect(&document, Role::Document(id.url()))?;
     let vouched = match (document.get("software_statement").and_then(Json::as_str), presented) {
         (None, _) => vouched,
         (Some(inside), Some(presented)) if inside == presented => vouched,
@@ -93,12 +93,6 @@ fn has_needless_encoding(text: &str) -> bool {
     })
 }
 
-fn inspect(case: &mut Case<'_>, object: &Object, role: Role<'_>) -> Result<ClientMetadata, Refusal> {
-    let inspection = metadata::inspect(object, role, &case.rules.strictness());
-    case.adopt(inspection.results)?;
-    inspection.metadata.ok_or_else(|| Refusal::new(Code::MetadataInvalid, Check::MetadataTypes, "the metadata is not valid"))
-}
-
 fn self_asserted(
     case: &mut Case<'_>,
     id: &ClientIdUrl,
@@ -107,23 +101,8 @@ fn self_asserted(
     anchor: Arc<Anchor>,
 ) -> Result<Resolved, Stop> {
     case.note(Check::AnchorCovers, true, format!("anchor {} covers the identifier", anchor.id));
-    let said = anchor.attributes.clone();
-    let parts = Parts {
-        id: id.as_str(),
-        method: Method::MetadataDocument,
-        class: said.class.as_deref().or(anchor.vouches.classes.first().map(String::as_str)).unwrap_or_default().into(),
-        owner: said.owner,
-        purpose: said.purpose,
-        environment: said.environment,
-        tools: None,
-        metadata,
-        members: metadata::known_members(document),
-        statement: None,
-        delegation: Vec::new(),
-        beside: None,
-        targets: targets_of(id.as_str()),
-        anchor,
-    };
+    let members = metadata::known_members(document);
+    let parts = Parts::by_anchor(id.as_str(), Method::MetadataDocument, &anchor, metadata, members);
     Ok(build(case, parts))
 }
 
@@ -140,7 +119,7 @@ fn with_statement(
         merged.set(name, value.clone());
     }
     merged.set("client_id", Json::String(id.as_str().to_owned()));
-    let metadata = inspect(case, &merged, Role::Document(id.url()))?;
+    let metadata = case.inspect(&merged, Role::Document(id.url()))?;
     let mut parts = statement.into_parts(id.as_str(), Method::DocumentAndStatement, metadata, merged);
     parts.beside = web;
     parts.targets.extend(targets_of(id.as_str()));

@@ -15,7 +15,7 @@ use super::case::Case;
 use super::decision::Resolved;
 use super::finding::{Check, Refusal};
 use super::jose::{KeySet, UnverifiedJws};
-use super::metadata::{self, Role};
+use super::metadata::Role;
 use super::revocation::{Target, TargetKind, targets_of};
 use super::statement::VerifiedStatement;
 
@@ -143,8 +143,7 @@ impl Parent {
             _ => {}
         }
         // An ancestor is held to the rules of a client that asks for itself.
-        let inspection = metadata::inspect(&statement.members, Role::Statement, &case.rules.strictness());
-        case.adopt(inspection.results)?;
+        case.inspect(&statement.members, Role::Statement)?;
         let Some(set) = statement.members.get("jwks").and_then(Json::as_object) else {
             let why = if statement.members.has("jwks_uri") { "; `jwks_uri` is not followed for delegation" } else { "" };
             return Err(not_allowed(format!("the statement of {who:?} has no inline `jwks` to verify its child with{why}")));

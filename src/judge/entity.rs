@@ -56,23 +56,9 @@ pub(super) fn resolve(case: &mut Case<'_>, named: &Named<'_>) -> Result<Resolved
     let own = links.first().ok_or_else(|| none("the chain is empty"))?;
     let max_age = Duration::from_secs(case.rules.source().bounds.max_ttl_s);
     case.valid_until = case.valid_until.min(entity.expires()).min(case.as_of().plus(max_age));
-    let attributes = &anchor.attributes;
-    let parts = Parts {
-        id: named.id,
-        method: Method::Federation,
-        class: attributes.class.clone().or_else(|| anchor.vouches.classes.first().cloned()).unwrap_or_default(),
-        owner: attributes.owner.clone(),
-        purpose: attributes.purpose.clone(),
-        environment: attributes.environment.clone(),
-        tools: None,
-        metadata,
-        members,
-        statement: Some(StatementFacts { digest: own.statement, signed_by: own.signed_by, expires: entity.expires() }),
-        delegation: Vec::new(),
-        beside: None,
-        targets,
-        anchor: Arc::clone(anchor),
-    };
+    let mut parts = Parts::by_anchor(named.id, Method::Federation, anchor, metadata, members);
+    parts.statement = Some(StatementFacts { digest: own.statement, signed_by: own.signed_by, expires: entity.expires() });
+    parts.targets.extend(targets);
     Ok(build(case, parts))
 }
 
@@ -208,8 +194,5 @@ fn client_metadata(case: &mut Case<'_>, entity: &ResolvedEntity) -> Result<(meta
         Refusal::new(Code::FederationMetadata, Check::FederationChain, detail)
     })?;
     let members = metadata::known_members(claims);
-    let inspection = metadata::inspect(&members, Role::Statement, &case.rules.strictness());
-    case.adopt(inspection.results)?;
-    let invalid = || Refusal::new(Code::MetadataInvalid, Check::MetadataTypes, "the metadata is not valid");
-    Ok((inspection.metadata.ok_or_else(invalid)?, members))
+    Ok((case.inspect(&members, Role::Statement)?, members))
 }

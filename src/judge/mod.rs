@@ -319,6 +319,29 @@ struct Parts<'a> {
     targets: Vec<Target>,
 }
 
+impl<'a> Parts<'a> {
+    /// A client that nobody signs a class, an owner or a purpose for: its anchor says them.
+    fn by_anchor(id: &'a str, method: Method, anchor: &Arc<Anchor>, metadata: ClientMetadata, members: Object) -> Self {
+        let said = anchor.attributes.clone();
+        Self {
+            id,
+            method,
+            class: said.class.or_else(|| anchor.vouches.classes.first().cloned()).unwrap_or_default(),
+            owner: said.owner,
+            purpose: said.purpose,
+            environment: said.environment,
+            tools: None,
+            metadata,
+            members,
+            statement: None,
+            delegation: Vec::new(),
+            beside: None,
+            targets: revocation::targets_of(id),
+            anchor: Arc::clone(anchor),
+        }
+    }
+}
+
 /// The end of a resolution is the earliest end of anything it rests on; a test holds that.
 fn build(case: &mut Case<'_>, parts: Parts<'_>) -> Resolved {
     let fingerprint = fingerprint(&parts);

@@ -48,19 +48,26 @@ impl RevocationSource {
         }
     }
 
-    /// Where the list is, and with what it is verified; `None` when it may not be asked for.
+    /// Where the list is; `None` when it may not be asked for.
     #[must_use]
-    pub fn place(&self) -> Option<(&Locator, &SignedBy)> {
+    pub fn place(&self) -> Option<&Locator> {
         match self {
             Self::Status(source) => source.place(),
             Self::Certificate(source) => source.place(),
         }
     }
 
+    fn signer(&self) -> SignedBy {
+        match self {
+            Self::Status(source) => source.signer(),
+            Self::Certificate(source) => source.signer(),
+        }
+    }
+
     /// The list is needed first.
     pub(super) fn want(&self) -> Option<Want> {
-        let (locator, signer) = self.place()?;
-        Some(Want { locator: locator.clone(), checked_after: None, signer: Some(signer.clone()) })
+        let locator = self.place()?.clone();
+        Some(Want { locator, checked_after: None, signer: Some(self.signer()) })
     }
 
     /// What is said at that time. `None` when the list was never asked for.

@@ -59,11 +59,7 @@ pub(super) struct Claims {
 /// Resolves a client from a statement that speaks for itself.
 pub(super) fn resolve(case: &mut Case<'_>, jws: &str, id: Option<&str>) -> Result<Resolved, Stop> {
     let statement = verify(case, jws, id)?;
-    let inspection = metadata::inspect(&statement.members, Role::Statement, &case.rules.strictness());
-    case.adopt(inspection.results)?;
-    let Some(metadata) = inspection.metadata else {
-        return Err(Refusal::new(Code::MetadataInvalid, Check::MetadataTypes, "the metadata is not valid").into());
-    };
+    let metadata = case.inspect(&statement.members, Role::Statement)?;
     let (subject, members) = (statement.subject.clone(), statement.members.clone());
     let mut parts = statement.into_parts(&subject, Method::SoftwareStatement, metadata, members);
     parts.targets.extend(targets_of(&subject));

@@ -31,7 +31,7 @@ pub struct StatusSource {
     uri: Box<str>,
     index: u64,
     keys: ListKeys,
-    place: Result<(Locator, SignedBy), Box<str>>,
+    place: Result<Locator, Box<str>>,
 }
 
 /// What is known from a source when a decision is made.
@@ -89,7 +89,7 @@ impl StatusSource {
                 let host = url.host_text().to_owned();
                 Err(format!("`revocation.status_hosts` of anchor {} does not name {host:?}", anchor.id).into())
             }
-            Ok(url) => Ok((Locator { url, purpose: Purpose::StatusList }, SignedBy::Issuer(keys.clone()))),
+            Ok(url) => Ok(Locator { url, purpose: Purpose::StatusList }),
         };
         Self { uri: uri.into(), index, keys, place }
     }
@@ -100,16 +100,19 @@ impl StatusSource {
         &self.uri
     }
 
-    /// Where the list is, and with what it is verified; `None` when it may not be asked for.
-    #[must_use]
-    pub fn place(&self) -> Option<(&Locator, &SignedBy)> {
-        self.place.as_ref().ok().map(|(locator, signer)| (locator, signer))
+    /// Where the list is; `None` when it may not be asked for.
+    pub(super) fn place(&self) -> Option<&Locator> {
+        self.place.as_ref().ok()
+    }
+
+    pub(super) fn signer(&self) -> SignedBy {
+        SignedBy::Issuer(self.keys.clone())
     }
 
     /// What the list at hand says. `None` when it was never asked for.
     pub(super) fn look(&self, lists: &dyn Lists, at: Timestamp) -> Option<Looked> {
-        let (locator, _) = match &self.place {
-            Ok(place) => place,
+        let locator = match &self.place {
+            Ok(locator) => locator,
             Err(why) => return Some(Looked::unknown(None, None, why.clone())),
         };
         let exhibit = lists.list(locator)?;

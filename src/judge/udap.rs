@@ -61,40 +61,13 @@ pub(super) fn resolve(case: &mut Case<'_>, jws: &str, about: Option<&str>) -> Re
     case.statuses.extend(
         CertificateSource::of(&path, community).into_iter().map(|source| RevocationSource::Certificate(Box::new(source))),
     );
-    let statement = StatementFacts { digest, signed_by: *verified.signed_by(), expires };
-    let mut parts = parts(&uri, &anchor, client, members, statement);
+    // The community says that a key is that of a URI, and the anchor says the rest. A client that says its own class, owner or purpose is
+    // not heard (PRODUCT R2).
+    let mut parts = Parts::by_anchor(&uri, Method::X509, &anchor, client, members);
+    parts.statement = Some(StatementFacts { digest, signed_by: *verified.signed_by(), expires });
+    parts.targets.push(Target::new(TargetKind::Statement, &digest.to_string()));
     parts.targets.extend(keys);
     Ok(build(case, parts))
-}
-
-/// Who it is, and who answers for it: the community says that a key is that of a URI, and the anchor says the rest. A client that says
-/// its own class, owner or purpose is not heard (PRODUCT R2).
-fn parts<'a>(
-    uri: &'a str,
-    anchor: &Arc<Anchor>,
-    metadata: ClientMetadata,
-    members: Object,
-    statement: StatementFacts,
-) -> Parts<'a> {
-    let attributes = &anchor.attributes;
-    let mut targets = targets_of(uri);
-    targets.push(Target::new(TargetKind::Statement, &statement.digest.to_string()));
-    Parts {
-        id: uri,
-        method: Method::X509,
-        class: attributes.class.clone().or_else(|| anchor.vouches.classes.first().cloned()).unwrap_or_default(),
-        owner: attributes.owner.clone(),
-        purpose: attributes.purpose.clone(),
-        environment: attributes.environment.clone(),
-        tools: None,
-        metadata,
-        members,
-        statement: Some(statement),
-        delegation: Vec::new(),
-        beside: None,
-        targets,
-        anchor: Arc::clone(anchor),
-    }
 }
 
 /// The first anchor in force that the chain leads to. When none is, the last one's reason is told, and that of one whose root it leads to
@@ -219,10 +192,7 @@ fn inspect(case: &mut Case<'_>, claims: &Object) -> Result<(ClientMetadata, Obje
     }
     case.holds(Check::X509Metadata);
     let members = metadata::known_members(claims);
-    let inspection = metadata::inspect(&members, Role::Statement, &case.rules.strictness());
-    case.adopt(inspection.results)?;
-    let invalid = || Refusal::new(Code::MetadataInvalid, Check::MetadataTypes, "the metadata is not valid");
-    Ok((inspection.metadata.ok_or_else(invalid)?, members))
+    Ok((case.inspect(&members, Role::Statement)?, members))
 }
 
 /// The parameters of a client, UDAP DCR section 4.4.

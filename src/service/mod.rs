@@ -69,7 +69,7 @@ impl Entry {
     fn newer<'d>(&self, decision: &'d Decision) -> Option<Vec<(&'d Locator, &'d Arc<Exhibit>)>> {
         let sources = decision.client()?.statuses().iter();
         let read = sources.zip(decision.looked()).zip(&self.lists).filter_map(|((source, looked), before)| {
-            let (now, (locator, _)) = (looked.exhibit()?, source.place()?);
+            let (now, locator) = (looked.exhibit()?, source.place()?);
             let same = before.as_ref().is_some_and(|before| before.outcome == now.outcome);
             (!same).then_some((locator, now))
         });

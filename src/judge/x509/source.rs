@@ -23,7 +23,7 @@ pub struct CertificateSource {
     certificate: Certificate,
     issuer: Arc<Certificate>,
     id: Box<str>,
-    place: Option<(Locator, SignedBy)>,
+    place: Option<Locator>,
     /// From the anchor's files.
     held: Box<[VerifiedCrl]>,
     lenience: Lenience,
@@ -39,9 +39,9 @@ impl CertificateSource {
         let issuer = Arc::new(issuer.clone());
         // The first that may be asked. Several URLs of one certificate are copies of one list (RFC 5280 section 4.2.1.13).
         let url = certificate.list_urls().filter_map(|url| Purpose::Crl.url(url).ok()).find(|url| anchor.may_ask(url));
-        let place = url.map(|url| (Locator { url, purpose: Purpose::Crl }, SignedBy::Authority(Arc::clone(&issuer))));
+        let place = url.map(|url| Locator { url, purpose: Purpose::Crl });
         let id = match &place {
-            Some((locator, _)) => locator.url.as_str().into(),
+            Some(locator) => locator.url.as_str().into(),
             None => format!("certificate {}", certificate.digest).into(),
         };
         let held = anchor.crls.iter().filter_map(|list| list.verify(&issuer).ok()).collect();
@@ -53,14 +53,18 @@ impl CertificateSource {
         &self.id
     }
 
-    pub(in crate::judge) fn place(&self) -> Option<(&Locator, &SignedBy)> {
-        self.place.as_ref().map(|(locator, signer)| (locator, signer))
+    pub(in crate::judge) const fn place(&self) -> Option<&Locator> {
+        self.place.as_ref()
+    }
+
+    pub(in crate::judge) fn signer(&self) -> SignedBy {
+        SignedBy::Authority(Arc::clone(&self.issuer))
     }
 
     /// What the lists at hand say. `None` when one is to be asked for first.
     pub(in crate::judge) fn look(&self, lists: &dyn Lists, at: Timestamp) -> Option<Looked> {
         let known = self.status(&self.held, at);
-        let Some((locator, _)) = self.place.as_ref().filter(|_| known.needs_more()) else {
+        let Some(locator) = self.place.as_ref().filter(|_| known.needs_more()) else {
             return Some(self.looked(known, &self.held, None));
         };
         let exhibit = lists.list(locator)?;

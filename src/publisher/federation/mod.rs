@@ -129,7 +129,9 @@ impl Publisher {
         let text = read(&path)?;
         let entity = Entity::parse(&text).map_err(|rule| FederationError::Rule { path, rule })?;
         let keys = self.keys(&entity)?;
-        let same = |old: &&Federation| *old.entity == entity && old.keys.iter().map(kid).eq(keys.iter().map(kid));
+        let same = |old: &&Federation| {
+            *old.entity == entity && old.keys.iter().map(IssuerKey::kid).eq(keys.iter().map(IssuerKey::kid))
+        };
         let (entity, keys) = match before.filter(same) {
             Some(old) => (Arc::clone(&old.entity), Arc::clone(&old.keys)),
             None => (Arc::new(entity), keys.into()),
@@ -305,10 +307,6 @@ pub fn well_known(entity_id: &str) -> Result<PublicUrl, String> {
     }
     let base = entity_id.strip_suffix('/').unwrap_or(entity_id);
     PublicUrl::parse(&format!("{base}/.well-known/openid-federation")).map_err(|error| error.to_string())
-}
-
-fn kid(key: &IssuerKey) -> &str {
-    key.kid()
 }
 
 fn one(path: &Path, known: Option<&(Stamp, Option<Arc<Subordinate>>)>) -> Result<(Stamp, Arc<Subordinate>), FederationError> {
