@@ -394,7 +394,7 @@ impl Inner {
         trace: Option<String>,
     ) -> Result<Answer, Unavailable> {
         let mut dossier = Arc::unwrap_or_clone(dossier);
-        // Two purposes exist, and a policy may want them fresher, so four rounds of wants at most.
+        // What is absent leads nowhere further: documents, keys, statements, lists, and once more what a policy wants fresher.
         for _ in 0..6 {
             match self.step(request, &dossier) {
                 Ok((decision, rules)) => return self.answer_evaluated(request, &dossier, decision, &rules, trace).await,
